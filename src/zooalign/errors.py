@@ -1,0 +1,62 @@
+"""Errors a user can act on: each says what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ZooalignError(Exception):
+    """Base of every error that is the user's to mend; its text is shown without a traceback."""
+
+
+class ConfigError(ZooalignError):
+    """A key, name or value of config.yaml or of a file it names is wrong."""
+
+
+class WeightsError(ZooalignError):
+    """A weight file is missing, differs from the manifest's SHA-256, or cannot be read safely."""
+
+
+class DatasetError(ZooalignError):
+    """A dataset cannot be built or read; names the dataset and the sample."""
+
+
+class FeatureError(ZooalignError):
+    """A model yields features that cannot be used; names the model, layer and sample."""
+
+
+class StoreError(ZooalignError):
+    """A stored artefact is incomplete, damaged or not the one asked for; names the path."""
+
+
+class MetricError(ZooalignError):
+    """A metric is unknown or cannot be computed from what it was given."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """Message for a name that nobody has, with the nearest names first.
+
+    Parameters
+    ----------
+    kind : str
+        What was looked up ("metric", "source", "key of config.yaml").
+    name : str
+        The name as the user wrote it.
+    known : iterable of str
+        Every name that would have been right.
+
+    Returns
+    -------
+    str
+        One line.
+
+    Examples
+    --------
+    >>> unknown("metric", "mutal_knn", ["cka", "mutual_knn"])
+    "unknown metric 'mutal_knn': did you mean 'mutual_knn'? Known: cka, mutual_knn."
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = f": did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}."

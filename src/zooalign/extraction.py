@@ -1,0 +1,386 @@
+"""Extraction: every layer of a model in one pass over a dataset, pooled to one row per sample."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zooalign.config import ExtractionConfig
+from zooalign.errors import FeatureError, ZooalignError
+from zooalign.progress import Progress, Report, peak_mem_mb
+from zooalign.provenance import package_versions, stamp
+from zooalign.store import FeatureWriter
+
+if TYPE_CHECKING:
+    import torch
+
+    from zooalign.models import LanguageModel, VisionModel
+    from zooalign.samples import Samples
+    from zooalign.zoo import ModelSpec
+
+VERSION = 1
+# Besides the layer outputs that are kept until they are pooled, a block holds its inner activations (a fourfold
+# MLP, attention); a batch is sized so that both fit into batch_mem_mb.
+ACTIVATION_FACTOR = 4
+
+
+def extract_features(
+    spec: ModelSpec,
+    weights_folder: Path,
+    dataset_folder: Path,
+    path: Path,
+    settings: ExtractionConfig,
+    report: Report,
+) -> dict[str, Any]:
+    """Write the features of one model on one dataset, continuing an interrupted run.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's row.
+    weights_folder : Path
+        What `sources.fetch_weights` prepared.
+    dataset_folder : Path
+        What a dataset family built.
+    path : Path
+        FeatureStore to write, results/features/{dataset}/{model}.zarr.
+    settings : ExtractionConfig
+        How samples are read and batched.
+    report : callable
+        Takes lines for the log.
+
+    Returns
+    -------
+    dict
+        The store's attributes.
+
+    Raises
+    ------
+    WeightsError, DatasetError
+        If inputs are missing or damaged.
+    FeatureError
+        For NaN or infinite features (layer and sample named), and if a single sample does not fit into memory.
+    StoreError
+        If the disk is full; finished batches are kept.
+    """
+    from zooalign.samples import open_samples
+
+    samples = open_samples(dataset_folder)
+    model = place_model(spec, weights_folder, settings)
+    device = next(model.module.parameters()).device
+    report(f"{spec.id} on {samples.name}: {len(samples)} samples, {len(model.layer_names)} layers, {device}")
+    key = spec.features_digest(samples.digest, settings.reading())
+    reader = _reader(spec, model, samples, settings)
+    writer = FeatureWriter.resume(path, key)
+    if writer is None:
+        writer = FeatureWriter.begin(path, {"digest": key, **_plan(spec, model, samples, reader, settings, device)})
+    elif writer.done:
+        report(f"continuing after {writer.done} of {len(samples)} samples")
+    progress = Progress(len(samples), reader.unit, report, done=writer.done)
+    _run(model, reader, writer, spec.pooling, device, progress, report)
+    progress.finish()
+    attributes = {
+        "model": spec.model_dump(mode="json"),
+        "dataset": {"name": samples.name, "digest": samples.digest},
+        "extraction_version": VERSION,
+        "settings": settings.model_dump(),
+        "reading": reader.description(),
+        "device": str(device),
+        "versions": package_versions(),
+        "stamp": stamp(),
+        "elapsed_s": round(progress.elapsed_s, 3),
+        "peak_mem_mb": peak_mem_mb(),
+    }
+    writer.finish(attributes)
+    report(f"wrote {path}")
+    return attributes
+
+
+def _prepare_torch(settings: ExtractionConfig) -> torch.device:
+    """Threads and device; results do not depend on either beyond the arithmetic of the device."""
+    # Before torch is imported: idle OpenMP threads that spin make a busy machine several times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    torch.set_num_threads(settings.threads)
+    torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
+    torch.backends.cudnn.allow_tf32 = False
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise FeatureError("extraction.device is cuda, but torch sees no GPU; set it to auto or cpu.")
+    use_gpu = settings.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if use_gpu else "cpu")
+
+
+def place_model(spec: ModelSpec, weights_folder: Path, settings: ExtractionConfig) -> Any:
+    """Load a model and put it on its device in its precision, ready for inference.
+
+    Returns
+    -------
+    VisionModel or LanguageModel
+
+    Raises
+    ------
+    WeightsError
+        If the weights are missing or are not those of the manifest.
+    FeatureError
+        If the settings ask for a GPU and there is none.
+    """
+    device = _prepare_torch(settings)
+    import torch
+
+    from zooalign.sources import load_model
+
+    model = load_model(spec, weights_folder)
+    model.module.to(device=device, dtype=getattr(torch, spec.precision))
+    model.module.eval()
+    return model
+
+
+class CaptionReader:
+    """Feeds captions, longest first, padded to the longest of their batch."""
+
+    unit = "captions"
+
+    def __init__(self, model: LanguageModel, texts: Sequence[str], prompt: str | None) -> None:
+        self.texts = [prompt.replace("{caption}", t) for t in texts] if prompt else list(texts)
+        self._pad = model.pad_id
+        tokens = model.tokenize(self.texts)
+        limit = model.max_tokens
+        self.truncated = [i for i, t in enumerate(tokens) if limit is not None and len(t) > limit]
+        self._tokens = [t[:limit] for t in tokens]
+        self._tokenizer = model.tokenizer_description
+        self._prompt = prompt
+
+    def order(self) -> list[int]:
+        """Longest first (a batch that does not fit into memory fails at once), then the dataset's order."""
+        return sorted(range(len(self._tokens)), key=lambda i: (-len(self._tokens[i]), i))
+
+    def cost(self, i: int) -> int:
+        """Tokens of sample i."""
+        return len(self._tokens[i])
+
+    def batches(self, bounds: Sequence[tuple[int, int]], order: Sequence[int]) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Token ids (B, T) int64 and mask (B, T) bool, padded on the right."""
+        import torch
+
+        for start, stop in bounds:
+            rows = [self._tokens[i] for i in order[start:stop]]
+            width = max(map(len, rows))
+            ids = torch.tensor([r + [self._pad] * (width - len(r)) for r in rows], dtype=torch.int64)
+            lengths = torch.tensor([len(r) for r in rows])
+            yield ids, torch.arange(width)[None, :] < lengths[:, None]
+
+    def description(self) -> dict[str, Any]:
+        """What the model read, for provenance."""
+        return {
+            "tokenizer": self._tokenizer,
+            "prompt": self._prompt,
+            "tokens": sum(map(len, self._tokens)),
+            "truncated": len(self.truncated),
+        }
+
+
+class PictureReader:
+    """Feeds images, decoded and resized by worker processes with the model's own preprocessing."""
+
+    unit = "images"
+
+    def __init__(self, model: VisionModel, samples: Samples, workers: int, precision: str) -> None:
+        self._pictures = Pictures(samples, model.preprocess)
+        self._preprocessing = model.preprocessing
+        self._workers, self._precision = workers, precision
+
+    def order(self) -> list[int]:
+        """The dataset's order."""
+        return list(range(len(self._pictures)))
+
+    def cost(self, i: int) -> int:
+        """Every picture costs the same."""
+        return 1
+
+    def batches(self, bounds: Sequence[tuple[int, int]], order: Sequence[int]) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Pixels (B, C, H, W) in the model's precision."""
+        import torch
+        from torch.utils.data import DataLoader
+
+        loader = DataLoader(
+            self._pictures,
+            batch_sampler=[order[start:stop] for start, stop in bounds],
+            num_workers=self._workers,
+            collate_fn=_stack,
+            multiprocessing_context="fork" if self._workers else None,
+            prefetch_factor=2 if self._workers else None,
+        )
+        for pixels in loader:
+            if isinstance(pixels, ZooalignError):
+                raise pixels
+            yield (pixels.to(getattr(torch, self._precision)),)
+
+    def description(self) -> dict[str, Any]:
+        """What the model saw, for provenance."""
+        return {"preprocessing": self._preprocessing}
+
+
+class Pictures:
+    """Map-style dataset of preprocessed pictures: (C, H, W) float32.
+
+    A picture that cannot be read is returned as its error, for the main process to raise: torch would wrap an error
+    raised in a worker into a traceback.
+    """
+
+    def __init__(self, samples: Samples, preprocess: Any) -> None:
+        self.samples, self.preprocess = samples, preprocess
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, i: int) -> np.ndarray | ZooalignError:
+        try:
+            return self.preprocess(self.samples.image(i))
+        except ZooalignError as error:
+            return error
+
+
+def _stack(pictures: list[np.ndarray | ZooalignError]) -> torch.Tensor | ZooalignError:
+    import torch
+
+    for picture in pictures:
+        if isinstance(picture, ZooalignError):
+            return picture
+    return torch.from_numpy(np.stack(pictures))
+
+
+def _reader(
+    spec: ModelSpec, model: Any, samples: Samples, settings: ExtractionConfig
+) -> CaptionReader | PictureReader:
+    if spec.modality == "vision":
+        return PictureReader(model, samples, settings.workers, spec.precision)
+    prompt = settings.prompt if spec.pooling == "prompt_last" else None
+    return CaptionReader(model, samples.captions(settings.text), prompt)
+
+
+def _plan(
+    spec: ModelSpec,
+    model: Any,
+    samples: Samples,
+    reader: CaptionReader | PictureReader,
+    settings: ExtractionConfig,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Order and batches. They follow from shapes and settings alone, so a repeated run makes the same ones."""
+    order = reader.order()
+    first = next(iter(reader.batches([(0, 1)], order)))
+    layers, unpooled_bytes = _forward(model, [t.to(device) for t in first], spec.pooling)
+    per_unit = unpooled_bytes / (first[0].shape[1] if spec.modality == "language" else 1)
+    budget = max(1, int(settings.batch_mem_mb * 2**20 / (ACTIVATION_FACTOR * per_unit)))
+    return {
+        "sample_ids": samples.ids,
+        "order": order,
+        "bounds": batch_bounds([reader.cost(i) for i in order], budget, settings.max_batch),
+        "layer_names": list(model.layer_names),
+        "widths": [layer.shape[1] for layer in layers],
+        "dtype": spec.storage_dtype,
+    }
+
+
+def batch_bounds(costs: Sequence[int], budget: int, largest: int) -> list[int]:
+    """Ends of batches of consecutive samples.
+
+    Parameters
+    ----------
+    costs : sequence of int
+        Cost of each sample in reading order (tokens; 1 for an image).
+    budget : int
+        Most that samples x largest cost may be in one batch; a single sample may exceed it.
+    largest : int
+        Most samples in one batch.
+
+    Returns
+    -------
+    list of int
+        Increasing; the last is len(costs).
+
+    Examples
+    --------
+    >>> batch_bounds([5, 5, 2, 2, 2], budget=10, largest=3)
+    [2, 5]
+    """
+    ends, start, widest = [], 0, 0
+    for i, cost in enumerate(costs):
+        widest = max(widest, cost)
+        if i > start and ((i + 1 - start) * widest > budget or i - start >= largest):
+            ends.append(i)
+            start, widest = i, cost
+    return [*ends, len(costs)]
+
+
+def _run(
+    model: Any,
+    reader: CaptionReader | PictureReader,
+    writer: FeatureWriter,
+    pooling: str,
+    device: torch.device,
+    progress: Progress,
+    report: Report,
+) -> None:
+    """All remaining batches; one that does not fit into memory is cut in two and tried again."""
+    while writer.remaining():
+        try:
+            for batch in reader.batches(writer.remaining(), writer.plan["order"]):
+                layers, _ = _forward(model, [t.to(device, non_blocking=True) for t in batch], pooling)
+                writer.append([layer.cpu().numpy() for layer in layers])
+                progress.advance(len(batch[0]))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            start, stop = writer.remaining()[0]
+            report(f"out of memory with a batch of {stop - start}; halving the batches that remain")
+        else:
+            continue
+        # Outside the handler, so that the failed batch's tensors are not kept alive by its traceback.
+        writer.halve()
+        _release(device)
+
+
+def _forward(model: Any, batch: list[torch.Tensor], pooling: str) -> tuple[list[torch.Tensor], int]:
+    """Pooled layers, float32 (B, d_l), and the bytes of the layers before pooling."""
+    import torch
+
+    from zooalign.pooling import pool_language, pool_vision
+
+    with torch.inference_mode():
+        if len(batch) == 1:
+            outputs = model.layers(batch[0])
+            size = sum(t.nbytes for layer in outputs for t in layer if t is not None)
+            return [pool_vision(layer, pooling) for layer in outputs], size
+        ids, mask = batch
+        states = model.layers(ids, mask)
+        return [pool_language(state, mask, pooling) for state in states], sum(s.nbytes for s in states)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of torch or numpy means that memory, of the host or the GPU, ran out."""
+    import torch
+
+    text = str(error).lower()
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+        or "out of memory" in text
+    )
+
+
+def _release(device: torch.device) -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+

@@ -1,0 +1,1 @@
+"""Figures of the results, one file each; every one is written as SVG and PNG."""

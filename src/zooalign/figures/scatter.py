@@ -1,0 +1,389 @@
+"""Scatter of alignment against a capability: whether alignment grows as models get better."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pydantic import Field
+
+from zooalign.errors import StoreError, unknown
+from zooalign.figures import _drawing
+from zooalign.tables._means import OTHER, mean_over, partners, scores, select
+from zooalign.tables._read import check_models
+from zooalign.zoo import Closed
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
+
+    from zooalign.findings import Findings
+
+VERSION = 1
+# Id of the capability on the horizontal axis; a sweep that draws this figure must measure it.
+NEEDS_CAPABILITY = "bits_per_byte"
+
+# Below this many models the rank correlation is printed with the odds of getting a perfect one by chance.
+_FEW = 10
+# Above this many the sheet is larger, points are smaller, and names stand near their points or not at all.
+_MANY = 25
+
+
+class Options(Closed):
+    """What the scatter shows."""
+
+    dataset: str = Field(description="Dataset of the alignment.")
+    capability: str = Field(default=NEEDS_CAPABILITY, description="Capability on the horizontal axis.")
+    metric: str = Field(default="mutual_knn", description="Metric of the alignment.")
+    k: int = Field(default=10, ge=0, description="Its number of neighbours; 0 for metrics without k.")
+    symmetric: bool = Field(default=True, description="Whether the metric is symmetric.")
+
+
+class _Point(NamedTuple):
+    name: str
+    family: str
+    control: bool
+    x: float
+    x_error: float | None
+    mean: float
+    singles: list[float]  # scores with each trained model of the other modality
+    with_controls: list[float]  # scores with random controls of the other modality
+
+
+def draw(found: Findings, dataset: str, path: Path) -> None:
+    """Draw `path`.svg and `path`.png for one dataset from what a sweep found."""
+    options = Options(dataset=dataset, metric=found.metric, k=found.k, symmetric=found.symmetric)
+    make(found.alignment, found.capability, found.models, options, path)
+
+
+def make(
+    alignment: pd.DataFrame,
+    capability: pd.DataFrame,
+    models: pd.DataFrame,
+    options: Options,
+    path_without_suffix: Path | str,
+) -> list[Path]:
+    """Draw mean alignment with the other modality against a capability, as SVG and PNG.
+
+    Parameters
+    ----------
+    alignment : DataFrame
+        Columns of alignment.csv.
+    capability : DataFrame
+        As `zooalign.tables._read.read_capability` gives it.
+    models : DataFrame
+        id, modality, family, objective, causal, control.
+    options : Options
+        Dataset, capability, metric and k.
+    path_without_suffix : path
+        ".svg" and ".png" are added.
+
+    Returns
+    -------
+    list of Path
+        The two files.
+
+    Raises
+    ------
+    StoreError
+        If the tables have no such dataset, metric, k or capability, or the capability is measured on
+        models of both modalities.
+
+    Notes
+    -----
+    Better is to the right, whichever way the capability counts. The mean is over the trained models of
+    the other modality; a model whose mean lacks one of them is left out and named, as its mean does not
+    compare. Random controls are drawn but are in no mean and in no correlation. Rank correlations are
+    of the trained models, between being better and being more aligned, and take models as independent,
+    which models of one family are not.
+    """
+    check_models(models)
+    known = sorted(set(capability["capability"]))
+    if options.capability not in known:
+        raise StoreError(f"capability table: {unknown('capability', options.capability, known)}")
+    rows = select(alignment, options.dataset, options.metric, options.k)
+    here = capability[capability["capability"] == options.capability]
+    modality = _modality(here, models)
+    points, left_out = _points(rows, here, models, modality, options)
+    with _drawing.style():
+        figure = _drawing.new_figure(*((7.6, 5.6) if len(points) <= _MANY else (11.0, 7.6)))
+        panels = _panels(figure, points, _higher_is_better(here))
+        if not points:
+            panels[-1][0].text(0.02, 0.9, "No model has both values.", transform=panels[-1][0].transAxes)
+        unnamed = 0
+        for axes, chosen in panels:
+            _draw(axes, chosen, len(points))
+            _limits(axes, chosen, points, rows, _higher_is_better(here))
+        for axes, chosen in panels:
+            unnamed += _name(axes, chosen, len(points))
+        _legend(figure, points, rows, modality, OTHER[modality])
+        _write(figure, len(panels) > 1, points, rows, here, modality, options, left_out, unnamed)
+        return _drawing.save(figure, path_without_suffix)
+
+
+def correlation(better: list[float], aligned: list[float]) -> tuple[float, float] | None:
+    """Spearman's rho and Kendall's tau-b.
+
+    Returns
+    -------
+    tuple of float or None
+        None for fewer than three models, or if one side is constant: there is no correlation then.
+    """
+    from scipy.stats import kendalltau, spearmanr
+
+    if len(better) < 3 or len(set(better)) < 2 or len(set(aligned)) < 2:
+        return None
+    return float(spearmanr(better, aligned)[0]), float(kendalltau(better, aligned)[0])
+
+
+def _modality(here: pd.DataFrame, models: pd.DataFrame) -> str:
+    found = sorted(set(models["modality"][models["id"].isin(set(here["model"]))]))
+    if len(found) > 1:
+        raise StoreError(
+            f"capability {here['capability'].iloc[0]!r} is measured on vision and language models; "
+            "a scatter needs one modality. Draw another capability."
+        )
+    return found[0] if found else "language"
+
+
+def _points(
+    rows: pd.DataFrame, here: pd.DataFrame, models: pd.DataFrame, modality: str, options: Options
+) -> tuple[list[_Point], list[str]]:
+    """Models that have both values, the best first, and those left out because their mean is not whole."""
+    found = scores(rows, options.symmetric)
+    side = partners(models, modality, OTHER[modality], found)
+    controls = models["id"][(models["modality"] == OTHER[modality]) & models["control"].astype(bool)]
+    values = {r.model: r for r in here.itertuples() if not r.reason}
+    points, left_out = [], []
+    for model in models.sort_values("id").itertuples():
+        if model.id not in values or model.modality != modality:
+            continue
+        mean = mean_over(model.id, side, found)
+        if not mean.complete or mean.value is None:
+            left_out.append(model.id)
+            continue
+        value = values[model.id]
+        points.append(
+            _Point(
+                name=model.id,
+                family=model.family,
+                control=bool(model.control),
+                x=float(value.value),
+                x_error=None if math.isnan(value.standard_error) else float(value.standard_error),
+                mean=mean.value,
+                singles=[found[model.id, other] for other in side],
+                with_controls=[found[model.id, c] for c in sorted(controls) if (model.id, c) in found],
+            )
+        )
+    sign = 1 if _higher_is_better(here) else -1
+    return sorted(points, key=lambda p: (-sign * p.x, p.name)), left_out
+
+
+def _higher_is_better(here: pd.DataFrame) -> bool:
+    return bool(here["higher_is_better"].iloc[0])
+
+
+def _panels(figure: Figure, points: list[_Point], higher_is_better: bool) -> list[tuple[Axes, list[_Point]]]:
+    """One panel; or two where random controls are so far off that the trained models would be squeezed.
+
+    The last panel is the one of the trained models. The cut in the axis is marked on both sides of it.
+    """
+    left, bottom, width, height = 0.125, 0.135, 0.85, 0.635
+    controls = [p for p in points if p.control]
+    others = [p for p in points if not p.control]
+    sign = 1 if higher_is_better else -1
+    if len(others) > 1 and controls:
+        span = max(p.x for p in others) - min(p.x for p in others)
+        gap = min(sign * p.x for p in others) - max(sign * p.x for p in controls)
+        if gap > 0.6 * span:
+            narrow, space = 0.22, 0.02
+            first = figure.add_axes((left, bottom, narrow, height))
+            second = figure.add_axes(
+                (left + narrow + space, bottom, width - narrow - space, height), sharey=first
+            )
+            second.spines["left"].set_visible(False)
+            second.tick_params(axis="y", left=False, labelleft=False)
+            for axes, x in ((first, 1), (second, 0)):
+                look = {
+                    "marker": [(-0.5, -1), (0.5, 1)],
+                    "ms": 8,
+                    "mec": _drawing.GREY,
+                    "color": _drawing.GREY,
+                }
+                axes.plot([x], [0], transform=axes.transAxes, ls="none", clip_on=False, **look)
+            first.xaxis.set_major_locator(_few_ticks())
+            return [(first, controls), (second, others)]
+    return [(figure.add_axes((left, bottom, width, height)), points)]
+
+
+def _few_ticks() -> Locator:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(2)
+
+
+def _draw(axes: Axes, points: list[_Point], n: int) -> None:
+    """Draw the points of a panel; `n` in the whole figure sets their size."""
+    small, fade = (14, 0.35) if n <= 12 else (9, 0.25) if n <= _MANY else (4, 0.12)
+    for p in points:
+        xs = [p.x] * len(p.singles)
+        axes.scatter(xs, p.singles, s=small, color=_drawing.BLUE, alpha=fade, lw=0, zorder=2)
+        xs = [p.x] * len(p.with_controls)
+        axes.scatter(
+            xs, p.with_controls, s=small, color=_drawing.GREY, alpha=2 * fade, marker="x", lw=0.9, zorder=2
+        )
+        if p.x_error:
+            axes.errorbar(p.x, p.mean, xerr=p.x_error, color=_drawing.INK, lw=1, zorder=3)
+    size = 60 if n <= _MANY else 24
+    for control in (False, True):
+        chosen = [p for p in points if p.control == control]
+        look = (
+            {
+                "marker": "D",
+                "facecolor": "white",
+                "edgecolor": _drawing.VERMILION,
+                "lw": 1.8,
+                "s": 0.75 * size,
+            }
+            if control
+            else {"marker": "o", "facecolor": _drawing.BLUE, "edgecolor": "white", "lw": 0.8, "s": size}
+        )
+        axes.scatter([p.x for p in chosen], [p.mean for p in chosen], zorder=4, **look)
+
+
+def _limits(
+    axes: Axes, points: list[_Point], everywhere: list[_Point], rows: pd.DataFrame, higher_is_better: bool
+) -> None:
+    """Room for names at the sides, zero at the bottom where no score is negative, better to the right."""
+    if points:
+        xs = [p.x for p in points]
+        span = max(xs) - min(xs) or max(abs(max(xs)), 1.0) * 0.25
+        low, high = min(xs) - 0.16 * span, max(xs) + 0.16 * span
+        axes.set_xlim(*((low, high) if higher_is_better else (high, low)))
+        heights = [y for p in everywhere for y in [*p.singles, *p.with_controls, p.mean]]
+        axes.set_ylim(min(0.0, 1.15 * min(heights)), 1.06 * max(heights) or 1.0)
+    chance = rows["chance"].dropna()
+    if not chance.empty:
+        axes.axhline(float(chance.iloc[0]), color=_drawing.VERMILION, lw=1, ls=(0, (5, 3)), zorder=1)
+    axes.grid(axis="y", color="#E6E6E6", lw=0.7, zorder=0)
+    axes.set_axisbelow(True)
+
+
+def _legend(figure: Figure, points: list[_Point], rows: pd.DataFrame, modality: str, other: str) -> None:
+    from matplotlib.lines import Line2D
+
+    def mark(label: str, **look: object) -> Line2D:
+        return Line2D([], [], ls="none", label=label, **look)  # type: ignore[arg-type]
+
+    if not points:
+        return
+    n_partners = len(points[0].singles)
+    entries = [
+        mark(
+            f"mean over the {n_partners} trained {other} models",
+            marker="o",
+            ms=8,
+            color=_drawing.BLUE,
+            mec="white",
+        ),
+        mark(f"one trained {other} model", marker="o", ms=4, color=_drawing.BLUE, alpha=0.45, mew=0),
+    ]
+    if any(p.control for p in points):
+        look = {"marker": "D", "ms": 6.5, "mfc": "white", "mec": _drawing.VERMILION, "mew": 1.8}
+        entries.insert(1, mark(f"the same for a random {modality} model", **look))
+    if any(p.with_controls for p in points):
+        entries.append(mark(f"one random {other} model", marker="x", ms=4, color=_drawing.GREY))
+    chance = rows["chance"].dropna()
+    if not chance.empty:
+        label = f"chance, {float(chance.iloc[0]):.4f}"
+        entries.append(Line2D([], [], color=_drawing.VERMILION, lw=1, ls=(0, (5, 3)), label=label))
+    figure.legend(
+        handles=entries,
+        loc="lower left",
+        bbox_to_anchor=(0.012, 0.778),
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        handletextpad=0.4,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+    )
+
+
+def _name(axes: Axes, points: list[_Point], n: int) -> int:
+    """Write the names; the controls and the ends of the axis first, as they are what a reader looks for."""
+    first = sorted(range(len(points)), key=lambda i: (not points[i].control, min(i, len(points) - 1 - i), i))
+    named = [
+        (
+            points[i].x,
+            points[i].mean,
+            points[i].name + (f" {_drawing.CONTROL_MARK}" if points[i].control else ""),
+        )
+        for i in first
+    ]
+    obstacles = [(p.x, y) for p in points for y in [*p.singles, *p.with_controls]]
+    bars = [(p.x + f / 6 * (p.x_error or 0.0), p.mean) for p in points for f in range(-6, 7) if f]
+    # With many models the small points fill the plot; names then keep off the large ones only.
+    crowded = n > _MANY
+    return _drawing.name_points(
+        axes,
+        named,
+        bars if crowded else [*obstacles, *bars],
+        size=7 if crowded else 8.5,
+        farthest_pt=12.0 if crowded else 42.0,
+    )
+
+
+def _write(
+    figure: Figure,
+    cut: bool,
+    points: list[_Point],
+    rows: pd.DataFrame,
+    here: pd.DataFrame,
+    modality: str,
+    options: Options,
+    left_out: list[str],
+    unnamed: int,
+) -> None:
+    other = OTHER[modality]
+    up = _higher_is_better(here)
+    quantity = options.capability.replace("_", " ")
+    unit = str(here["unit"].iloc[0])
+    middle = {"x": 0.55, "ha": "center"}
+    axis = f"{quantity} ({unit}; {'higher' if up else 'lower'} is better)   better →"
+    figure.text(y=0.062, s=axis, va="center", **middle)
+    axis = f"alignment with {other} models\n({_drawing.quantity(options.metric, options.k)})"
+    figure.text(0.018, 0.45, axis, rotation=90, ha="left", va="center", multialignment="center")
+    title = f"Alignment and {quantity} of {modality} models on {options.dataset}"
+    figure.text(0.02, 0.985, title, fontsize=12, weight="bold", va="top")
+    label = _drawing.metric_label(options.metric, options.k)
+    samples = f"{label}; best layer pair; {int(rows['n'].max()):,} samples"
+    figure.text(0.02, 0.942, f"{samples}\n{_statistics(points, up)}", va="top", linespacing=1.25)
+    notes = ["the horizontal axis is cut, each side has its own scale"] if cut else []
+    if left_out:
+        notes.append(f"left out, some scores missing: {', '.join(left_out)}")
+    if unnamed:
+        notes.append(f"no room for {unnamed} names (all are in the table)")
+    if any(p.x_error for p in points):
+        notes.append("bars: one standard error")
+    figure.text(0.02, 0.012, ";  ".join(notes), fontsize=7.5, va="bottom")
+
+
+def _statistics(points: list[_Point], higher_is_better: bool) -> str:
+    """Rank correlations of the trained models with n, and what n is worth."""
+    chosen = [p for p in points if not p.control]
+    n = len(chosen)
+    sign = 1 if higher_is_better else -1
+    found = correlation([sign * p.x for p in chosen], [p.mean for p in chosen])
+    if found is None:
+        why = "too few" if n < 3 else "values are constant"
+        return f"Trained models: n = {n}, {why} for a rank correlation."
+    n_families = len({p.family for p in chosen})
+    text = f"Trained models: Spearman {found[0]:+.2f}, Kendall {found[1]:+.2f}, "
+    text += f"n = {n} of {n_families} families."
+    if n < _FEW:
+        text += f"\nFew models: of all orders of {n}, one in {math.factorial(n):,} is a perfect ranking."
+    return text

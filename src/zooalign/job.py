@@ -1,0 +1,60 @@
+"""What every job of the workflow does around its work: a log, progress on the screen, one clear message on failure."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zooalign.errors import ZooalignError
+from zooalign.progress import Report, duration, peak_mem_mb
+
+
+@contextmanager
+def job(log: Path | str, title: str) -> Iterator[Report]:
+    """Run a job with stderr in its log and its progress also on the screen.
+
+    Parameters
+    ----------
+    log : path
+        The rule's log; its folder is made if needed.
+    title : str
+        "extract_features minilm_l6 on emoji".
+
+    Yields
+    ------
+    callable
+        Takes one line of text: it goes to the log, and with the title to the screen.
+
+    Notes
+    -----
+    A ZooalignError ends the process with status 1 and its message alone; any other exception keeps its traceback,
+    in the log, because it is ours to mend.
+    """
+    # One thread per job unless its own settings say otherwise; spinning threads starve their neighbours.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    Path(log).parent.mkdir(parents=True, exist_ok=True)
+    screen = sys.stderr
+    begin = time.monotonic()
+    with open(log, "a", buffering=1, encoding="utf-8") as file:
+        sys.stderr = file
+
+        def report(message: str) -> None:
+            line = f"{time.strftime('%H:%M:%S')} {message}"
+            print(line, file=file)
+            print(f"{line}  [{title}]", file=screen, flush=True)
+
+        where = f"process {os.getpid()} on {os.uname().nodename}"
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {title}: start, {where}", file=file)
+        try:
+            yield report
+        except ZooalignError as error:
+            report(f"ERROR: {error}")
+            raise SystemExit(1) from None
+        finally:
+            sys.stderr = screen
+            took = f"{duration(time.monotonic() - begin)}, peak memory {peak_mem_mb()} MB"
+            print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {title}: end, {took}", file=file)

@@ -1,0 +1,113 @@
+"""Kernels over the weighted edges i -> j of two k-nearest-neighbour graphs, all layer pairs at once.
+
+`a`, `b` (n, layers, k) are neighbour lists, `wa`, `wb` float32 of the same shapes the kernel values on those
+edges, `ma`, `mb` bool of the same shapes whether the edge is there in the other direction too.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zooalign.kernels import compiled
+
+
+@compiled()
+def mutual_edges(a, found):
+    """found[i, layer, t] = whether i is in the list of its t-th neighbour."""
+    n, layers, k = a.shape
+    for i in range(n):
+        for w in range(layers):
+            for t in range(k):
+                j = a[i, w, t]
+                hit = False
+                for s in range(k):
+                    hit |= a[j, w, s] == i
+                found[i, w, t] = hit
+
+
+@compiled()
+def masked_hsic(a, wa, ma, b, wb, mb, out):
+    """Unbiased HSIC of (mask K, mask L), mask = edges in both graphs, for every layer pair; out (La, Lb).
+
+    [sum over two-way common edges of K_ij L_ij + S_K S_L / ((n-1)(n-2)) - 2 <column sums of K, row sums of
+    L> / (n-2)] / (n(n-3)), all sums over common edges, in float64 in the order of the samples.
+    """
+    n, layers_a, k = a.shape
+    layers_b = b.shape[1]
+    place = np.zeros(n, np.int32)
+    columns = np.zeros((layers_b, n))
+    rows = np.zeros((layers_b, n))
+    twoway = np.zeros(layers_b)
+    m = float(n)
+    for la in range(layers_a):
+        columns[:] = 0.0
+        twoway[:] = 0.0
+        for i in range(n):
+            for t in range(k):
+                place[a[i, la, t]] = t + 1
+            for lb in range(layers_b):
+                row = 0.0
+                both = 0.0
+                for t in range(k):
+                    j = b[i, lb, t]
+                    p = place[j]
+                    if p:
+                        x = np.float64(wa[i, la, p - 1])
+                        y = np.float64(wb[i, lb, t])
+                        row += y
+                        columns[lb, j] += x
+                        if ma[i, la, p - 1] and mb[i, lb, t]:
+                            both += x * y
+                rows[lb, i] = row
+                twoway[lb] += both
+            for t in range(k):
+                place[a[i, la, t]] = 0
+        for lb in range(layers_b):
+            total_k = 0.0
+            total_l = 0.0
+            mixed = 0.0
+            for i in range(n):
+                total_k += columns[lb, i]
+                total_l += rows[lb, i]
+                mixed += columns[lb, i] * rows[lb, i]
+            out[la, lb] = (
+                twoway[lb] + total_k * total_l / ((m - 1.0) * (m - 2.0)) - 2.0 * mixed / (m - 2.0)
+            ) / (m * (m - 3.0))
+
+
+@compiled()
+def masked_products(a, wa, b, wb, out):
+    """out[la, lb] = sum over edges in both graphs of K_ij L_ij, float64 in the order of the samples."""
+    n, layers_a, k = a.shape
+    layers_b = b.shape[1]
+    place = np.zeros(n, np.int32)
+    for la in range(layers_a):
+        for i in range(n):
+            for t in range(k):
+                place[a[i, la, t]] = t + 1
+            for lb in range(layers_b):
+                total = 0.0
+                for t in range(k):
+                    p = place[b[i, lb, t]]
+                    if p:
+                        total += np.float64(wa[i, la, p - 1]) * np.float64(wb[i, lb, t])
+                out[la, lb] += total
+            for t in range(k):
+                place[a[i, la, t]] = 0
+
+
+@compiled()
+def masked_product_terms(a, wa, b, wb, terms):
+    """The same per sample for one layer pair; all (n, k), terms (n,) float64."""
+    n, k = a.shape
+    place = np.zeros(n, np.int32)
+    for i in range(n):
+        for t in range(k):
+            place[a[i, t]] = t + 1
+        terms[i] = 0.0
+        for t in range(k):
+            p = place[b[i, t]]
+            if p:
+                terms[i] += np.float64(wa[i, p - 1]) * np.float64(wb[i, t])
+        for t in range(k):
+            place[a[i, t]] = 0

@@ -1,0 +1,180 @@
+"""Alignment metrics: one file each, found by name.
+
+A metric compares ALL layers of two models at once from their indexes. Its module declares
+
+VERSION : int
+    Raised when its values change; part of every pair's digest.
+NEEDS : frozenset of str
+    What the index must hold.
+TAKES_K : bool
+    Whether it has a number of neighbours.
+SYMMETRIC : bool
+    Whether matrix(x, y) is matrix(y, x) transposed.
+RANGE : tuple of float or None
+    Lowest and highest value; None where there is no bound; "k" where the bound is k.
+IDENTITY : float, "k" or None
+    Value of a model against itself; None where it is not fixed.
+HAS_TERMS : bool
+    Whether terms() gives a value per sample whose mean is the score.
+
+and the functions matrix(x, y, k), terms(x, y, layer_x, layer_y, k) and chance(n, k).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zooalign.discovery import room, rooms
+from zooalign.errors import MetricError
+
+if TYPE_CHECKING:
+    from zooalign.indexing import Index
+
+
+def names() -> list[str]:
+    """Names of all metrics, sorted.
+
+    Returns
+    -------
+    list of str
+        File names without ".py".
+
+    Examples
+    --------
+    >>> "mutual_knn" in names()
+    True
+    """
+    return rooms("metrics")
+
+
+def get(name: str) -> ModuleType:
+    """Module of a metric by name.
+
+    Parameters
+    ----------
+    name : str
+        As in :func:`names`.
+
+    Returns
+    -------
+    module
+        See the head of this package.
+
+    Raises
+    ------
+    MetricError
+        If there is no such metric; the message gives the nearest names.
+    """
+    return room("metrics", name, "metric", MetricError)
+
+
+def needs(metrics: list[str]) -> set[str]:
+    """Union of what the named metrics need of an index."""
+    return set().union(*(get(m).NEEDS for m in metrics))
+
+
+def label(name: str, k: int | None) -> str:
+    """Name of a score: "mutual_knn@10" for a metric with k, "cka" for one without."""
+    return f"{name}@{k}" if get(name).TAKES_K else name
+
+
+def check_pair(x: Index, y: Index) -> None:
+    """Raise MetricError unless two indexes describe the same samples in the same order.
+
+    Parameters
+    ----------
+    x, y : Index
+        Two models on one dataset.
+
+    Raises
+    ------
+    MetricError
+        If the numbers of samples, or any id, differ: both names and the first difference are given.
+    """
+    if x.n != y.n:
+        raise MetricError(
+            f"{x.name} has {x.n} samples and {y.name} has {y.n}: alignment compares the same samples under two "
+            "models. Extract both on the same dataset."
+        )
+    if x.sample_ids is not y.sample_ids and x.sample_ids != y.sample_ids:
+        i = next(i for i, (a, b) in enumerate(zip(x.sample_ids, y.sample_ids, strict=True)) if a != b)
+        raise MetricError(
+            f"{x.name} and {y.name} differ in their samples: sample {i} is {x.sample_ids[i]!r} in the first and "
+            f"{y.sample_ids[i]!r} in the second. Extract both on the same dataset, in the same order."
+        )
+
+
+def check_k(metric: str, x: Index, y: Index, k: Any, least: int = 1) -> int:
+    """Return k as an int after checking it against both indexes.
+
+    Parameters
+    ----------
+    metric : str
+        For the message.
+    x, y : Index
+        Two models on the same samples.
+    k : int
+        Number of neighbours asked for.
+    least : int
+        Smallest k that the metric allows.
+
+    Raises
+    ------
+    MetricError
+        If k is no whole number, below `least`, not below n, or longer than the stored lists.
+    """
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise MetricError(f"{metric} needs a whole number of neighbours k, not {k!r}.")
+    if not least <= k < x.n:
+        raise MetricError(
+            f"{metric}: k = {k} with n = {x.n} samples; k must be at least {least} and below n. Use fewer neighbours "
+            "or more samples."
+        )
+    for index in (x, y):
+        if k > index.k_max:
+            raise MetricError(
+                f"{metric}: k = {k} but the index of {index.name} keeps {index.k_max} neighbours: build it again "
+                f"with k_max of at least {k}."
+            )
+    return int(k)
+
+
+def check_layers(x: Index, y: Index, layer_x: int, layer_y: int) -> None:
+    """Raise MetricError unless both layer positions exist (negative ones count from the end)."""
+    for index, layer in ((x, layer_x), (y, layer_y)):
+        if not -index.n_layers <= layer < index.n_layers:
+            raise MetricError(f"{index.name} has {index.n_layers} layers: there is no layer {layer}.")
+
+
+def best(matrix: np.ndarray) -> tuple[float, int, int]:
+    """Highest score over all layer pairs and where it is.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (Lx, Ly)
+        Scores; NaN where a metric is undefined (a layer that is the same for every sample).
+
+    Returns
+    -------
+    score : float
+        Maximum of the defined scores, negative if all are.
+    layer_x, layer_y : int
+        First layer pair, row by row, that attains it.
+
+    Raises
+    ------
+    MetricError
+        If no score is defined.
+
+    Examples
+    --------
+    >>> best(np.array([[-0.3, float("nan")], [-0.1, -0.2]]))
+    (-0.1, 1, 0)
+    """
+    if np.isnan(matrix).all():
+        raise MetricError("no layer pair has a defined score: every layer of a model is the same for all samples.")
+    row, column = np.unravel_index(int(np.nanargmax(matrix)), matrix.shape)
+    return float(matrix[row, column]), int(row), int(column)

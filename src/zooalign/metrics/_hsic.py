@@ -1,0 +1,102 @@
+"""Hilbert-Schmidt independence criteria of all layer pairs from packed, doubly centred kernels.
+
+Not a metric: shared by the CKA family. A packed kernel is [diagonal | strict upper triangle times sqrt 2], so
+an inner product of two packed kernels is the inner product of the matrices.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from zooalign.indexing import Index
+
+
+def products(x: Index, y: Index, array: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inner products of the stored kernels of x and y: diagonal part and the rest, each (Lx, Ly) float64.
+
+    The last partner's products are kept with x: biased and unbiased estimators read the same ones.
+    """
+    kept = x.derived(("hsic", array), dict)
+    if kept.get("partner", _nobody)() is not y:
+        kept["partner"] = weakref.ref(y)
+        kept["values"] = _products(x.array(array), y.array(array), x.n)
+    return kept["values"]
+
+
+def norms(x: Index, array: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same of every layer with itself, each (L,), by the same arithmetic: identity is exactly 1."""
+
+    def compute() -> tuple[np.ndarray, np.ndarray]:
+        kernels = x.array(array)
+        own = [_products(kernels[i : i + 1], kernels[i : i + 1], x.n) for i in range(x.n_layers)]
+        return np.array([d[0, 0] for d, _ in own]), np.array([r[0, 0] for _, r in own])
+
+    return x.derived(("norms", array), compute)
+
+
+def diagonals(x: Index, array: str) -> np.ndarray:
+    """Diagonals of the centred kernels, (L, n) float64."""
+    return x.derived(("diagonals", array), lambda: np.asarray(x.array(array)[:, : x.n], np.float64))
+
+
+def biased(x: Index, y: Index, array: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """tr(KHLH) of every layer pair (Lx, Ly), of x with itself (Lx,), of y with itself (Ly,)."""
+    return sum(products(x, y, array)), sum(norms(x, array)), sum(norms(y, array))  # type: ignore[return-value]
+
+
+def unbiased(x: Index, y: Index, array: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Song et al. 2012, equation 5, of every layer pair and of both sides with themselves; shapes as biased.
+
+    The estimator of kernels with zeroed diagonals does not change when constants are added to rows and
+    columns, so the centred kernel B may stand for K; its rows sum to zero, so those of B without its
+    diagonal d sum to -d, and every sum in the equation is one over B or over d. n must exceed 3.
+    """
+    n = x.n
+    trace_x, trace_y = diagonals(x, array).sum(axis=1), diagonals(y, array).sum(axis=1)
+
+    def estimate(parts: tuple[np.ndarray, np.ndarray], traces: np.ndarray) -> np.ndarray:
+        diagonal, rest = parts
+        return (rest + traces / ((n - 1) * (n - 2)) - 2.0 * diagonal / (n - 2)) / (n * (n - 3))
+
+    return (
+        estimate(products(x, y, array), np.outer(trace_x, trace_y)),
+        estimate(norms(x, array), trace_x**2),
+        estimate(norms(y, array), trace_y**2),
+    )
+
+
+def ratio(cross: np.ndarray, own_x: np.ndarray, own_y: np.ndarray, added: float = 0.0) -> np.ndarray:
+    """cross / (sqrt(own_x own_y) + added); NaN where either side has no variation."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = cross / (np.sqrt(own_x[:, None] * own_y[None, :]) + added)
+    values[~(own_x > 0.0), :] = np.nan
+    values[:, ~(own_y > 0.0)] = np.nan
+    return values
+
+
+def square(x: Index, array: str, layer: int) -> np.ndarray:
+    """The centred kernel of one layer as a full symmetric (n, n) float64 matrix."""
+    packed = np.asarray(x.array(array)[layer], np.float64)
+    n = x.n
+    full = np.zeros((n, n))
+    full[np.triu_indices(n, 1)] = packed[n:] / np.sqrt(2.0)
+    full += full.T
+    np.fill_diagonal(full, packed[:n])
+    return full
+
+
+def _products(a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    from zooalign.kernels.grams import inner_products
+
+    diagonal = a[:, :n].astype(np.float64)[:, None, :] * b[:, :n].astype(np.float64)[None, :, :]  # (La, Lb, n)
+    rest = np.empty((len(a), len(b)))
+    inner_products(np.asarray(a), np.asarray(b), n, rest)
+    return diagonal.sum(axis=-1), rest
+
+
+def _nobody() -> Any:
+    return None

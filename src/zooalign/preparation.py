@@ -1,0 +1,280 @@
+"""Preparation of features before any metric: clamp, normalise, concatenate.
+
+The features of one model on one dataset are a sequence of layers, (n, d_l) each. Outliers are clipped, never
+removed; rows are scaled to unit length; every step is a setting that is recorded with the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from zooalign.errors import ConfigError, FeatureError, unknown
+
+VERSION = 1
+
+_SCOPES = ("model", "layer", "none")
+_NORMS = ("l2", "none", "centred_l2")
+_SIMILARITIES = ("cosine", "euclidean", "inner_product")
+CONCATENATED = "concatenated"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Settings of the preparation; part of the digest of every result.
+
+    Parameters
+    ----------
+    clamp_quantile : float
+        q in (0, 1]: the threshold is the order statistic with 0-based index floor(q size) of |x|. 1 clips
+        nothing.
+    clamp_scope : {"model", "layer", "none"}
+        One threshold over all samples, layers and features (the published code), one per layer (what the
+        published code does where widths differ), or none.
+    normalise : {"l2", "none", "centred_l2"}
+        Rows to unit length; left alone; or columns centred first, then rows to unit length.
+    include_concat : bool
+        Add the pseudo-layer of all clamped layers side by side (paper, C.2), last, named "concatenated".
+    similarity : {"cosine", "euclidean", "inner_product"}
+        What ranks neighbours. On unit rows the three agree.
+
+    Raises
+    ------
+    ConfigError
+        For a value outside these sets.
+
+    Examples
+    --------
+    >>> Preparation(clamp_scope="none").clamp_quantile
+    0.95
+    """
+
+    clamp_quantile: float = 0.95
+    clamp_scope: str = "model"
+    normalise: str = "l2"
+    include_concat: bool = False
+    similarity: str = "cosine"
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.clamp_quantile <= 1.0:
+            raise ConfigError(f"clamp_quantile is {self.clamp_quantile}: it must be above 0 and at most 1.")
+        for kind, value, known in (
+            ("clamp_scope", self.clamp_scope, _SCOPES),
+            ("normalise", self.normalise, _NORMS),
+            ("similarity", self.similarity, _SIMILARITIES),
+        ):
+            if value not in known:
+                raise ConfigError(unknown(kind, str(value), known))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as a JSON-able dict."""
+        return asdict(self)
+
+    def digest(self) -> str:
+        """Hexadecimal SHA-256 of the settings and of this module's VERSION.
+
+        Returns
+        -------
+        str
+            64 characters.
+        """
+        text = json.dumps({"preparation": VERSION, **self.settings()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def unit_rows(self) -> bool:
+        """Whether neighbours are ranked by the inner product of rows of unit length."""
+        return self.normalise != "none" or self.similarity == "cosine"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One prepared layer: prepared row i is scale[i] * values[i].
+
+    Attributes
+    ----------
+    name : str
+        Layer name.
+    values : ndarray of float32, shape (n, d)
+        Clamped (and for "centred_l2" centred) features: the exact numbers, before any rounding by scaling.
+    scale : ndarray of float64, shape (n,)
+        1 / length of the row, or 1 where `normalise` is "none".
+    rank_scale : ndarray of float64, shape (n,)
+        The scale under which inner products rank neighbours: differs from `scale` for "none" with cosine.
+    """
+
+    name: str
+    values: np.ndarray
+    scale: np.ndarray
+    rank_scale: np.ndarray
+
+
+def order_statistic(arrays: Sequence[np.ndarray], quantile: float) -> float:
+    """Value at 0-based index floor(quantile size) of the sorted |x| over all arrays together, exactly.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray of float16 or float32
+        Any shapes; finite.
+    quantile : float
+        In (0, 1).
+
+    Returns
+    -------
+    float
+        The order statistic, exactly representable in the arrays' type.
+
+    Notes
+    -----
+    Magnitudes of floats are ordered as their bits are, so two histograms over 15 and 16 bits (one for
+    float16) select the value in two passes instead of a sort. Counts are integers: neither the order of the
+    arrays nor threads can change the result.
+    """
+    from zooalign.kernels import rows as kernels
+
+    size = sum(a.size for a in arrays)
+    rank = int(quantile * size)
+    if all(a.dtype == np.float16 for a in arrays):
+        counts = np.zeros(1 << 15, np.int64)
+        for a in arrays:
+            kernels.count_half(_flat(a).view(np.uint16), counts)
+        bits = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
+        return float(np.array([bits], np.uint16).view(np.float16)[0])
+    counts = np.zeros(1 << 15, np.int64)
+    for a in arrays:
+        kernels.count_high(_flat(a.astype(np.float32, copy=False)).view(np.uint32), counts)
+    below = np.cumsum(counts)
+    high = int(np.searchsorted(below, rank, side="right"))
+    rank -= int(below[high - 1]) if high else 0
+    counts = np.zeros(1 << 16, np.int64)
+    for a in arrays:
+        kernels.count_low(_flat(a.astype(np.float32, copy=False)).view(np.uint32), np.uint32(high), counts)
+    low = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
+    return float(np.array([(high << 16) | low], np.uint32).view(np.float32)[0])
+
+
+def prepare_layers(
+    layers: Sequence[np.ndarray],
+    preparation: Preparation,
+    layer_names: Sequence[str],
+    sample_ids: Sequence[str],
+) -> Iterator[Rows]:
+    """Prepare the layers of one model, one at a time.
+
+    Parameters
+    ----------
+    layers : sequence of ndarray of floats, shape (n, d_l)
+        Read twice where one threshold covers the model; a lazy sequence keeps one layer in memory.
+    preparation : Preparation
+        The settings.
+    layer_names : sequence of str, length L
+        For messages and for the result.
+    sample_ids : sequence of str, length n
+        For messages.
+
+    Yields
+    ------
+    Rows
+        One per layer, then the concatenation if asked for.
+
+    Raises
+    ------
+    FeatureError
+        For no layers, a layer that is not (n, d) of floats, a NaN or infinity, or a row of length zero
+        where rows are to have unit length; the message names the layer and the sample.
+    """
+    n = len(sample_ids)
+    if len(layers) == 0:
+        raise FeatureError("no layers: a model needs at least one array of shape (n, d).")
+    if len(layer_names) != len(layers):
+        raise FeatureError(f"{len(layers)} layers but {len(layer_names)} layer names.")
+    threshold = None
+    if preparation.clamp_scope == "model" and preparation.clamp_quantile < 1.0:
+        lazy = _Checked(layers, layer_names, sample_ids)
+        threshold = order_statistic(lazy, preparation.clamp_quantile)
+    parts: list[np.ndarray] = []
+    for position, name in enumerate(layer_names):
+        x = _checked_layer(layers[position], name, sample_ids)
+        t = threshold
+        if preparation.clamp_scope == "layer" and preparation.clamp_quantile < 1.0:
+            t = order_statistic([x], preparation.clamp_quantile)
+        clamped = x.astype(np.float32, order="C", copy=True)
+        if t is not None:
+            np.clip(clamped, -np.float32(t), np.float32(t), out=clamped)
+        if preparation.include_concat:
+            parts.append(clamped.copy() if preparation.normalise == "centred_l2" else clamped)
+        yield _normalised(clamped, preparation, name, sample_ids)
+    if preparation.include_concat:
+        joined = np.concatenate(parts, axis=1)  # (n, sum of d_l)
+        assert joined.shape[0] == n
+        yield _normalised(joined, preparation, CONCATENATED, sample_ids)
+
+
+def _normalised(values: np.ndarray, preparation: Preparation, name: str, ids: Sequence[str]) -> Rows:
+    """Scale the rows; `values` is float32, contiguous and ours to change."""
+    from zooalign.kernels import rows as kernels
+
+    n = len(values)
+    ones = np.ones(n)
+    if preparation.normalise == "centred_l2":
+        means = np.empty(values.shape[1])
+        kernels.scaled_column_means(values, ones, means)
+        centred = np.empty_like(values)
+        kernels.centre_rows(values, ones, means, centred)
+        values = centred
+    squares = np.empty(n)
+    kernels.row_sums_of_squares(values, squares)
+    if preparation.unit_rows and not squares.all():
+        row = int(np.flatnonzero(squares == 0.0)[0])
+        raise FeatureError(
+            f"layer {name!r}: the features of sample {ids[row]!r} (row {row}) are all zero after preparation, "
+            "so they have no direction. Leave that layer or sample out, or set normalise to 'none' with "
+            "similarity 'euclidean'."
+        )
+    unit = 1.0 / np.sqrt(squares) if preparation.unit_rows else ones
+    return Rows(name, values, unit if preparation.normalise != "none" else ones, unit)
+
+
+class _Checked(Sequence[np.ndarray]):
+    """The layers, each checked as it is read."""
+
+    def __init__(self, layers: Sequence[np.ndarray], names: Sequence[str], ids: Sequence[str]) -> None:
+        self._layers, self._names, self._ids = layers, names, ids
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __getitem__(self, position: Any) -> Any:
+        if not 0 <= position < len(self._layers):
+            raise IndexError(position)
+        return _checked_layer(self._layers[position], self._names[position], self._ids)
+
+
+def _checked_layer(x: np.ndarray, name: str, ids: Sequence[str]) -> np.ndarray:
+    """A layer as float16 or float32 after the checks that every public entry promises."""
+    x = np.asarray(x)
+    if x.ndim != 2 or x.shape[0] != len(ids) or x.shape[1] == 0:
+        raise FeatureError(
+            f"layer {name!r} has shape {x.shape}: expected (n, d) with n = {len(ids)} samples and d > 0."
+        )
+    if x.dtype.kind not in "fiu":
+        raise FeatureError(f"layer {name!r} has type {x.dtype}: expected floating-point features.")
+    if x.dtype != np.float16:
+        with np.errstate(over="ignore"):  # an overflow to infinity is reported below, by name
+            x = x.astype(np.float32, copy=False)
+    if not np.isfinite(x).all():
+        row, column = (int(v) for v in np.argwhere(~np.isfinite(x))[0])
+        raise FeatureError(
+            f"layer {name!r}: feature {column} of sample {ids[row]!r} (row {row}) is {x[row, column]}. "
+            "Extract this model again in float32, or leave the layer out."
+        )
+    return x
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x).reshape(-1)

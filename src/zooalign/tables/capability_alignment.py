@@ -1,0 +1,292 @@
+"""Capability beside alignment, a row per model: results/tables/capability_alignment.csv and .md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from zooalign.provenance import write_bytes, write_text
+from zooalign.tables._means import OTHER, mean_over, partners, scores, select, trained
+from zooalign.tables._read import check_models, failures
+from zooalign.zoo import Closed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from zooalign.findings import Findings
+
+VERSION = 1
+SUFFIXES = (".csv", ".md")
+
+
+class Options(Closed):
+    """Which alignment stands in the table."""
+
+    metric: str = Field(default="mutual_knn", description="Metric of the alignment columns.")
+    k: int = Field(default=10, ge=0, description="Its number of neighbours; 0 for metrics without k.")
+    datasets: tuple[str, ...] | None = Field(
+        default=None, description="Datasets, in this order; null: all of the alignment table, sorted."
+    )
+    symmetric: bool = Field(
+        default=True, description="Whether the metric is symmetric (each pair computed once)."
+    )
+
+
+def write(found: Findings, path: Path) -> None:
+    """Write `path`.csv and `path`.md from what a sweep found."""
+    options = Options(
+        metric=found.metric, k=found.k, datasets=found.sweep.config.datasets, symmetric=found.symmetric
+    )
+    files = (path.with_suffix(suffix) for suffix in SUFFIXES)
+    make(found.alignment, found.capability, found.models, options, *files, left_out=found.sweep.left_out)
+
+
+def make(
+    alignment: pd.DataFrame,
+    capability: pd.DataFrame,
+    models: pd.DataFrame,
+    options: Options,
+    csv_path: Path | str,
+    md_path: Path | str,
+    left_out: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
+    """Join capability with alignment and write the table twice, for programs and for people.
+
+    Parameters
+    ----------
+    alignment : DataFrame
+        Columns of alignment.csv.
+    capability : DataFrame
+        As `zooalign.tables._read.read_capability` gives it.
+    models : DataFrame
+        id, modality, family, objective, causal, control: every model of the sweep.
+    options : Options
+        Metric, k and datasets.
+    csv_path, md_path : path
+        Where to write.
+    left_out : mapping of str to str, optional
+        Models of the zoo that are not in the sweep, with the reason; named below the table for people.
+
+    Returns
+    -------
+    DataFrame
+        As written to the CSV, with numbers: id, modality, family, objective, control; value and standard
+        error per capability; and per dataset D
+        `D_other` - mean score with the trained models of the other modality, `D_other_n` - how many,
+        `D_rank` - 1 is the best of the trained models of this modality,
+        `D_within` - mean score with the trained models of the same modality but itself, `D_within_n`;
+        last `reason`: what is missing and why.
+
+    Raises
+    ------
+    StoreError
+        If the metric, k or dataset is not in the alignment table, or `models` cannot be joined.
+
+    Notes
+    -----
+    Random controls are in no mean; they have means of their own, and no rank. A mean over fewer partners
+    than others have says so in `reason` and gets no rank: over other partners, values do not compare.
+    Rows are sorted by modality (vision first), trained before control, rank, id. The same inputs in
+    whatever order give the same bytes; values have 6 decimals.
+    """
+    import pandas as pd
+
+    check_models(models)
+    datasets = list(options.datasets or sorted(set(alignment["dataset"])))
+    capabilities = sorted(set(capability["capability"]))
+    rows = {
+        r.id: {
+            "id": r.id,
+            "modality": r.modality,
+            "family": r.family,
+            "objective": r.objective,
+            "control": bool(r.control),
+        }
+        for r in models.sort_values("id").itertuples()
+    }
+    reasons: dict[str, list[str]] = {name: [] for name in rows}
+    for name in capabilities:
+        _add_capability(name, capability, models, rows, reasons)
+    for dataset in datasets:
+        _add_alignment(dataset, alignment, models, options, rows, reasons)
+    for name, row in rows.items():
+        row["reason"] = "; ".join(reasons[name])
+    table = pd.DataFrame(_sorted(list(rows.values()), datasets))
+    for column in table.columns:
+        if column.endswith(("_n", "_rank")):
+            table[column] = table[column].astype("Int64")
+    write_bytes(csv_path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
+    write_text(md_path, _markdown(table, alignment, capability, models, options, datasets, left_out or {}))
+    return table
+
+
+def _add_capability(
+    name: str,
+    capability: pd.DataFrame,
+    models: pd.DataFrame,
+    rows: dict[str, dict[str, Any]],
+    reasons: dict[str, list[str]],
+) -> None:
+    here = capability[capability["capability"] == name]
+    known = {r.model: r for r in here.itertuples()}
+    failed = failures(here)
+    modality = dict(zip(models["id"], models["modality"], strict=True))
+    causal = dict(zip(models["id"], models["causal"].astype(bool), strict=True))
+    measured = [m for m in known if m in modality]
+    applies_to = {modality[m] for m in measured}
+    # Where only causal models of a modality have it, an encoder has nothing to be measured by.
+    causal_only = {side for side in applies_to if all(causal[m] for m in measured if modality[m] == side)}
+    for model, row in rows.items():
+        found = known.get(model)
+        row[name] = None if found is None or found.reason else float(found.value)
+        row[f"{name}_se"] = (
+            None
+            if found is None or found.standard_error != found.standard_error
+            else float(found.standard_error)
+        )
+        if (name, model) in failed:
+            reasons[model].append(f"{name}: {failed[name, model]}")
+        elif found is None and modality[model] in applies_to:
+            encoder = modality[model] == "language" and modality[model] in causal_only and not causal[model]
+            reasons[model].append(f"{name}: " + ("not a causal model" if encoder else "not measured"))
+
+
+def _add_alignment(
+    dataset: str,
+    alignment: pd.DataFrame,
+    models: pd.DataFrame,
+    options: Options,
+    rows: dict[str, dict[str, Any]],
+    reasons: dict[str, list[str]],
+) -> None:
+    selected = select(alignment, dataset, options.metric, options.k)
+    found = scores(selected, options.symmetric)
+    compared = set(selected["comparison"])
+    complete: dict[str, dict[str, float]] = {"vision": {}, "language": {}}
+    for model, row in rows.items():
+        modality = row["modality"]
+        for kind, side in (("other", OTHER[modality]), ("within", modality)):
+            mean = mean_over(model, partners(models, modality, side, found), found)
+            row[f"{dataset}_{kind}"], row[f"{dataset}_{kind}_n"] = mean.value, mean.n
+            if kind == "other":
+                row[f"{dataset}_rank"] = None
+                if mean.complete and mean.value is not None and not row["control"]:
+                    complete[modality][model] = mean.value
+            # A comparison that the sweep does not make is no failure of a model.
+            if _comparison(modality, side) in compared and (mean.missing or mean.value is None):
+                absent = ", ".join(mean.missing) if mean.n else f"any trained {side} model"
+                reasons[model].append(
+                    f"{dataset}: no score with {absent}" + (f" ({mean.n} in the mean)" if mean.n else "")
+                )
+    for ranked in complete.values():
+        for model, value in ranked.items():
+            rows[model][f"{dataset}_rank"] = 1 + sum(v > value for v in ranked.values())
+
+
+def _comparison(modality: str, side: str) -> str:
+    return "vision-language" if modality != side else f"{side}-{side}"
+
+
+def _sorted(rows: list[dict[str, Any]], datasets: Sequence[str]) -> list[dict[str, Any]]:
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        rank = row.get(f"{datasets[0]}_rank") if datasets else None
+        return (row["modality"] != "vision", row["control"], rank is None, rank or 0, row["id"])
+
+    return sorted(rows, key=key)
+
+
+def _markdown(
+    table: pd.DataFrame,
+    alignment: pd.DataFrame,
+    capability: pd.DataFrame,
+    models: pd.DataFrame,
+    options: Options,
+    datasets: list[str],
+    left_out: Mapping[str, str],
+) -> str:
+    """Write the table for people: a line on what the numbers are, the rows, then who is in the means."""
+    units = {r.capability: (r.unit, r.higher_is_better) for r in capability.itertuples()}
+    label = options.metric + (f" at k = {options.k}" if options.k else "")
+    lines = [
+        "# Capability and alignment",
+        "",
+        f"Alignment is {label}, the best layer pair of each pair of models.",
+        "",
+    ]
+    for modality in ("vision", "language"):
+        part = table[table["modality"] == modality]
+        measured = [name for name in sorted(units) if part[name].notna().any()]
+        header = _header(modality, {name: units[name] for name in measured}, datasets)
+        lines += [f"## {modality.capitalize()} models", "", _row(header), _row(["---"] * len(header))]
+        lines += [_row(_cells(row, measured, datasets)) for row in part.to_dict("records")]
+        lines.append("")
+    lines += ["## How to read it", ""]
+    for modality in ("vision", "language"):
+        names = trained(models, modality)
+        lines.append(
+            f"- Means over {modality} models are over the {len(names)} trained ones: "
+            f"{', '.join(names) or 'none'}."
+        )
+    lines += [
+        "- A model without any score is in no mean.",
+        "- † marks random controls: never trained, in no mean, without a rank.",
+        "- A model is not in its own mean.",
+        "- Rank 1 is the highest mean with the other modality among the trained models of a modality.",
+        "- ± is one standard error. An empty field is a value that there is not; the last column says why.",
+        *_chance_lines(alignment, options, datasets),
+        *(f"- Not in the sweep: {name} ({why})." for name, why in sorted(left_out.items())),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _header(modality: str, units: dict[str, tuple[str, bool]], datasets: list[str]) -> list[str]:
+    header = ["model", "family", "objective"]
+    header += [
+        f"{name} ({unit}, {'higher' if up else 'lower'} is better)" for name, (unit, up) in units.items()
+    ]
+    for dataset in datasets:
+        header += [f"{dataset}: with {OTHER[modality]}", f"{dataset}: rank", f"{dataset}: with {modality}"]
+    return [*header, "missing"]
+
+
+def _chance_lines(alignment: pd.DataFrame, options: Options, datasets: list[str]) -> list[str]:
+    lines = []
+    for dataset in datasets:
+        rows = select(alignment, dataset, options.metric, options.k)
+        chance = sorted(set(rows["chance"].dropna()))
+        if chance:
+            lines.append(f"- Chance level on {dataset} (n = {int(rows['n'].max()):,}): {chance[-1]:.4f}.")
+    return lines
+
+
+def _cells(row: dict[str, Any], capabilities: list[str], datasets: list[str]) -> list[str]:
+    cells = [row["id"] + (" †" if row["control"] else ""), row["family"], row["objective"]]
+    for name in capabilities:
+        error = _number(row[f"{name}_se"])
+        cells.append(_number(row[name]) + (f" ± {error}" if error else ""))
+    for dataset in datasets:
+        rank = row[f"{dataset}_rank"]
+        cells += [
+            _number(row[f"{dataset}_other"]),
+            "" if _absent(rank) else str(rank),
+            _number(row[f"{dataset}_within"]),
+        ]
+    return [*cells, row["reason"]]
+
+
+def _absent(value: Any) -> bool:
+    import pandas as pd
+
+    return bool(pd.isna(value))
+
+
+def _number(value: Any) -> str:
+    return "" if _absent(value) else f"{value:.4f}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    # A bar inside a cell would start a new one.
+    return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|") for c in cells) + " |"

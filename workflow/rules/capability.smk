@@ -1,0 +1,13 @@
+rule measure_capability:
+    input:
+        unpack(lambda w: WORK.capability_inputs(w.capability, w.model)),
+    output:
+        f"{RESULTS}/capability/{{capability}}/{{model}}.json",
+    log:
+        f"{RESULTS}/logs/measure_capability/{{capability}}/{{model}}.log",
+    params:
+        digest=lambda w: SWEEP.capability_digest(w.capability, w.model),
+    message:
+        "Model {wildcards.model}: {wildcards.capability}"
+    script:
+        "../scripts/measure_capability.py"

@@ -1,0 +1,14 @@
+"""make_tables: every table of the sweep."""
+
+from pathlib import Path
+
+from zooalign.config import load_sweep
+from zooalign.job import job
+
+with job(snakemake.log[0], "make_tables") as report:
+    from zooalign.findings import Findings, make_tables
+
+    sweep = load_sweep(snakemake.config)
+    rows, records = (tuple(map(Path, snakemake.input.get(key, []))) for key in ("rows", "capabilities"))
+    make_tables(Findings(sweep, rows, records), sweep.config.tables, Path(snakemake.output[0]).parent)
+    report(f"wrote {', '.join(snakemake.output)}")
