@@ -20,3 +20,9 @@ rule all:
     default_target: True
     input:
         result_files(),
+
+
+onsuccess:
+    from zooalign.closing import print_closing
+
+    print_closing(SWEEP, LAYOUT)

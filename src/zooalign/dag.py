@@ -103,7 +103,7 @@ class Dag:
     def table_files(self) -> list[Path]:
         """Files of every table."""
         return [
-            self.layout.table(name).with_suffix(suffix)
+            Path(f"{self.layout.table(name)}{suffix}")  # not with_suffix: a name may have a dot
             for name in self.sweep.config.tables
             for suffix in room("tables", name, "table").SUFFIXES
         ]
@@ -111,7 +111,7 @@ class Dag:
     def figure_files(self) -> list[Path]:
         """Files of every figure: one per dataset, as SVG and PNG."""
         return [
-            self.layout.figure(f"{name}_{dataset}").with_suffix(suffix)
+            Path(f"{self.layout.figure(f'{name}_{dataset}')}{suffix}")
             for name in self.sweep.config.figures
             for dataset in self.sweep.config.datasets
             for suffix in (".svg", ".png")

@@ -135,7 +135,8 @@ def place_model(spec: ModelSpec, weights_folder: Path, settings: ExtractionConfi
     from zooalign.sources import load_model
 
     model = load_model(spec, weights_folder)
-    model.module.to(device=device, dtype=getattr(torch, spec.precision))
+    # Convolutions run up to 1.4 times as fast on channels-last weights; a transformer has only its patch embedding.
+    model.module.to(device=device, dtype=getattr(torch, spec.precision), memory_format=torch.channels_last)
     model.module.eval()
     return model
 
@@ -218,7 +219,7 @@ class PictureReader:
         for pixels in loader:
             if isinstance(pixels, ZooalignError):
                 raise pixels
-            yield (pixels.to(getattr(torch, self._precision)),)
+            yield (pixels.to(getattr(torch, self._precision), memory_format=torch.channels_last),)
 
     def description(self) -> dict[str, Any]:
         """What the model saw, for provenance."""

@@ -16,13 +16,25 @@ from typing import Any
 import numpy as np
 
 from zooalign.errors import MetricError, StoreError, unknown
-from zooalign.preparation import CONCATENATED, Preparation, prepare_layers
+from zooalign.preparation import CONCATENATED, Preparation, Rows, prepare_layers
 
 VERSION = 1
 _FORMAT = "zooalign-index-1"
 
 # What an index can hold; a metric's NEEDS name a subset.
-NEEDS = ("neighbors", "similarities", "gram")
+NEEDS = (
+    "neighbors",
+    "similarities",
+    "centred_similarities",
+    "gram",
+    "gram_rbf",
+    "gram_rbf_median",
+    "subspace",
+    "ranks",
+    "features",
+)
+_FROM_LISTS = {"neighbors", "similarities", "centred_similarities"}
+_FROM_GRAM = {"gram", "gram_rbf", "gram_rbf_median", "ranks", "features"}
 
 
 class Index:
@@ -34,8 +46,11 @@ class Index:
     ----------
     arrays : dict of str to ndarray
         What it holds, by name: "neighbors" (L, n, k_max) integers, best first; "similarities" (L, n, k_max)
-        float32, inner products of the prepared rows at those neighbours; "gram" (L, n (n + 1) / 2) float32,
-        the doubly centred linear kernel as [diagonal | strict upper triangle times sqrt 2].
+        float32, inner products of the prepared rows at those neighbours; "centred_similarities", the same of
+        rows minus their mean; "gram" (L, n (n + 1) / 2) float32, the doubly centred linear kernel as
+        [diagonal | strict upper triangle times sqrt 2]; "gram_rbf" and "gram_rbf_median", Gaussian kernels
+        likewise; "subspace" (L, n, 10) float64, for svcca; "ranks" (L, n (n - 1) / 2) float32, for rsa;
+        "features" (n, sum of d_l) float32, rows minus their mean, with "widths" (L,).
     sample_ids, layer_names : list of str
         Length n and L.
     preparation : dict
@@ -136,6 +151,12 @@ class Index:
             self._derived[key] = compute()
         return self._derived[key]
 
+    def features(self, layer: int) -> np.ndarray:
+        """Prepared rows of one layer minus their mean, (n, d_l) float32."""
+        ends = np.cumsum(self._get("widths"))
+        layer %= self.n_layers
+        return self._get("features")[:, ends[layer] - self._get("widths")[layer] : ends[layer]]
+
     def lists(self, k: int) -> np.ndarray:
         """Neighbour lists of length k arranged by sample, (n, L, k), contiguous."""
         return self.derived(
@@ -185,7 +206,9 @@ class Index:
             _replace(staging, path)
         except OSError as error:
             shutil.rmtree(staging, ignore_errors=True)
-            raise StoreError(f"cannot write the index {path}: {error}. Free space or change the folder.") from error
+            raise StoreError(
+                f"cannot write the index {path}: {error}. Free space or change the folder."
+            ) from error
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -220,7 +243,9 @@ class Index:
                 "give the folder of an index, or build it again."
             )
         if attributes.get("complete") is not True:
-            raise StoreError(f"the index {path} is incomplete: its writing was cut off. Delete it and run again.")
+            raise StoreError(
+                f"the index {path} is incomplete: its writing was cut off. Delete it and run again."
+            )
         arrays = {array: _map_array(path, array) for array in attributes["arrays"]}
         return cls(
             arrays,
@@ -254,7 +279,7 @@ def build_index(
     k_max : int
         Length of the neighbour lists; cut to n - 1.
     needs : iterable of str
-        Union of the NEEDS of the metrics to come: "neighbors", "similarities", "gram".
+        Union of the NEEDS of the metrics to come, see :data:`NEEDS`.
     sample_ids, layer_names : sequence of str, optional
         Default "0", "1", ...
     name : str
@@ -277,13 +302,13 @@ def build_index(
     Notes
     -----
     For n = 1,024 and d = 768 about 25 ms per layer on one core; 0.2 MB of neighbours, 0.2 MB of
-    similarities and 2.1 MB of packed kernel per layer.
+    similarities and 2.1 MB per packed kernel and layer; the subspace of svcca takes another 30 ms.
     """
     preparation = preparation or Preparation()
     wanted = set(needs)
     for need in wanted - set(NEEDS):
         raise MetricError(unknown("need of an index", need, NEEDS))
-    if "similarities" in wanted:
+    if wanted & _FROM_LISTS:
         wanted.add("neighbors")
     if len(layers) == 0:
         n = 0
@@ -302,38 +327,49 @@ def build_index(
             parts[need].append(values)
     if preparation.include_concat:
         names = [*names, CONCATENATED]
-    arrays = {need: np.stack(values) for need, values in parts.items()}
+    arrays = {need: np.stack(values) for need, values in parts.items() if need != "features"}
+    if "features" in parts:
+        arrays["features"] = np.concatenate(parts["features"], axis=1)  # (n, sum of d_l)
+        arrays["widths"] = np.array([values.shape[1] for values in parts["features"]])
     return Index(arrays, ids, names, preparation.settings(), name, attributes)
 
 
-def _index_layer(layer: Any, preparation: Preparation, k: int, wanted: set[str]) -> dict[str, np.ndarray]:
-    """Everything wanted of one prepared layer; one float32 product serves neighbours and kernel."""
+def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]) -> dict[str, np.ndarray]:
+    """Everything wanted of one prepared layer; one float32 product serves neighbours and kernels."""
+    from zooalign import kernel_matrices as kernels
     from zooalign.neighbors import centre, centred_gram, nearest, neighbor_products
 
     found: dict[str, np.ndarray] = {}
+    n, d = layer.values.shape
     centred, gram = None, None
-    if wanted & {"neighbors", "similarities", "gram"}:
+    if wanted & (_FROM_LISTS | _FROM_GRAM):
         centred = centre(layer, preparation, ranking=True)
-        gram = centred_gram(centred) if centred.n <= 4096 or "gram" in wanted else None
-    if "neighbors" in wanted:
-        found["neighbors"] = nearest(layer, preparation, k, centred, gram)
-    if "similarities" in wanted:
-        found["similarities"] = neighbor_products(layer, found["neighbors"])
+    if wanted & (_FROM_GRAM - {"features"}):
+        gram = centred_gram(centred)
+    if wanted & _FROM_LISTS:
+        lists = nearest(layer, preparation, k, centred, gram)
+        found["neighbors"] = lists
+        if wanted & {"similarities", "centred_similarities"}:
+            found["similarities"], found["centred_similarities"] = neighbor_products(layer, lists)
+            if not centred.rows.any():
+                found["centred_similarities"][:] = 0.0
+    # Under cosine without normalisation neighbours are ranked on unit rows, but kernels are not of them.
+    if layer.scale is not layer.rank_scale and wanted & _FROM_GRAM:
+        centred = centre(layer, preparation, ranking=False)
+        gram = centred_gram(centred)
     if "gram" in wanted:
-        # Under cosine without normalisation neighbours are ranked on unit rows but the kernel is not.
-        if layer.scale is not layer.rank_scale:
-            gram = centred_gram(centre(layer, preparation, ranking=False))
-        assert gram is not None
-        found["gram"] = _packed(gram, centred.n)  # type: ignore[union-attr]
-    return found
-
-
-def _packed(gram: np.ndarray, n: int) -> np.ndarray:
-    from zooalign.kernels import rows as kernels
-
-    packed = np.empty(n * (n + 1) // 2, np.float32)
-    kernels.pack_gram(gram, n, packed)
-    return packed
+        found["gram"] = kernels.packed_linear(gram, n)
+    if "gram_rbf" in wanted:
+        found["gram_rbf"] = kernels.packed_rbf(gram, n, sigma=1.0)
+    if "gram_rbf_median" in wanted:
+        found["gram_rbf_median"] = kernels.packed_rbf(gram, n, sigma=None)
+    if "ranks" in wanted:
+        found["ranks"] = kernels.dissimilarity_ranks(gram, n)
+    if "features" in wanted:
+        found["features"] = centred.rows[:n, :d]
+    if "subspace" in wanted:
+        found["subspace"] = kernels.leading_subspace(layer)
+    return {need: values for need, values in found.items() if need in wanted}
 
 
 def _replace(staging: Path, path: Path) -> None:
@@ -354,7 +390,9 @@ def _read_json(file: Path, path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise StoreError(f"there is no index at {path} (no {file.name}): run the index rule first.") from None
     except (ValueError, OSError) as error:
-        raise StoreError(f"the index {path} is damaged ({file.name}: {error}). Delete it and run again.") from error
+        raise StoreError(
+            f"the index {path} is damaged ({file.name}: {error}). Delete it and run again."
+        ) from error
 
 
 def _map_array(path: Path, name: str) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +33,7 @@ def job(log: Path | str, title: str) -> Iterator[Report]:
     Notes
     -----
     A ZooalignError ends the process with status 1 and its message alone; any other exception keeps its traceback,
-    in the log, because it is ours to mend.
+    because it is ours to mend.
     """
     # One thread per job unless its own settings say otherwise; spinning threads starve their neighbours.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -54,6 +55,9 @@ def job(log: Path | str, title: str) -> Iterator[Report]:
         except ZooalignError as error:
             report(f"ERROR: {error}")
             raise SystemExit(1) from None
+        except Exception:
+            traceback.print_exc(file=file)
+            raise
         finally:
             sys.stderr = screen
             took = f"{duration(time.monotonic() - begin)}, peak memory {peak_mem_mb()} MB"

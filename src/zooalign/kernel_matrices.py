@@ -11,6 +11,10 @@ SUBSPACE = 10
 # Columns whose spread is below this share of their magnitude hold nothing but rounding.
 _FLAT = 1e-6
 _TILE = 64
+# Block Krylov iteration: most steps, steps between tests, and the angle to the true subspace that ends it.
+_DEPTH = 30
+_STEPS = 5
+_ANGLE = 1e-9
 
 
 def packed_linear(gram: np.ndarray, n: int) -> np.ndarray:
@@ -161,41 +165,35 @@ def leading_eigenpairs(gram: np.ndarray, count: int) -> tuple[np.ndarray, np.nda
     vectors : ndarray, shape (m, count)
         Orthonormal columns.
     """
-    m = len(gram)
-    block, depth = 2 * count, 8
-    if m > 4 * block * depth // 3:
-        found = _block_krylov(gram, count, block, depth)
+    if len(gram) > 2 * (count + 2) * _STEPS:
+        found = _block_krylov(gram, count)
         if found is not None:
             return found
     values, vectors = np.linalg.eigh(gram)
     return values[::-1][:count], vectors[:, ::-1][:, :count]
 
 
-def _block_krylov(
-    gram: np.ndarray, count: int, block: int, depth: int
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Restarted block Krylov iteration with full orthogonalisation; None if it does not converge."""
-    start = np.random.default_rng(0).standard_normal((len(gram), block))
-    for _ in range(4):
-        parts = [np.linalg.qr(start)[0]]
-        for _ in range(depth - 1):
-            new = gram @ parts[-1]
-            basis = np.concatenate(parts, axis=1)
-            for _ in range(2):  # twice is enough
-                new -= basis @ (basis.T @ new)
-            parts.append(np.linalg.qr(new)[0])
-        basis = np.concatenate(parts, axis=1)
-        image = gram @ basis
-        small = basis.T @ image
-        values, rotation = np.linalg.eigh(0.5 * (small + small.T))
-        rotation = rotation[:, ::-1][:, : block + 1]
-        values = values[::-1][: block + 1]
-        vectors = basis @ rotation
-        residual = np.linalg.norm((image @ rotation - vectors * values)[:, :count])
-        gap = values[count - 1] - values[count]
-        if residual <= 1e-9 * gap:
-            return values[:count], vectors[:, :count]
-        start = vectors[:, :block]
+def _block_krylov(gram: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Block Lanczos with full orthogonalisation; None if the wanted vectors do not separate soon."""
+    block = count + 2
+    deepest = min(_DEPTH, len(gram) // (2 * block))
+    basis = np.empty((len(gram), block * deepest))
+    image = np.empty_like(basis)
+    part = np.random.default_rng(0).standard_normal((len(gram), block))
+    for step in range(deepest):
+        done, end = block * step, block * (step + 1)
+        for _ in range(2):  # orthogonalising twice is enough
+            part = part - basis[:, :done] @ (basis[:, :done].T @ part)
+        basis[:, done:end] = np.linalg.qr(part)[0]
+        part = image[:, done:end] = gram @ basis[:, done:end]
+        if (step + 1) % _STEPS == 0:
+            small = basis[:, :end].T @ image[:, :end]
+            values, rotation = np.linalg.eigh(0.5 * (small + small.T))
+            values, rotation = values[::-1], rotation[:, ::-1][:, :count]
+            vectors = basis[:, :end] @ rotation
+            residual = np.linalg.norm(image[:, :end] @ rotation - vectors * values[:count])
+            if residual <= _ANGLE * (values[count - 1] - values[count]):
+                return values[:count], vectors
     return None
 
 

@@ -120,7 +120,11 @@ def centred_gram(centred: Centred) -> np.ndarray:
 
 
 def nearest(
-    layer: Rows, preparation: Preparation, k: int, centred: Centred | None = None, gram: np.ndarray | None = None
+    layer: Rows,
+    preparation: Preparation,
+    k: int,
+    centred: Centred | None = None,
+    gram: np.ndarray | None = None,
 ) -> np.ndarray:
     """Ordered k nearest neighbours of every sample within one layer, the sample itself excluded.
 

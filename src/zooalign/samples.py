@@ -337,7 +337,7 @@ def open_samples(folder: Path | str) -> Samples:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DatasetError(f"dataset {folder}: no such folder. Build it: `zooalign run`, or check the path.")
+        raise DatasetError(f"dataset {folder}: no such folder. Build it: `snakemake {folder}/dataset.json`.")
     about_path = folder / "dataset.json"
     if not about_path.is_file():
         raise _damaged(folder, "half-written (it has no dataset.json)")

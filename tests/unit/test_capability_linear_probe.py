@@ -27,7 +27,7 @@ def store_of(*layers):
         sample_ids=ids,
         layer_names=[f"layer{i}" for i in range(len(layers))],
         digest="digest",
-        attributes={"model": "some_model"},
+        attributes={"model": {"id": "some_model"}},
         layer=lambda i: layers[i],
     )
 
@@ -195,3 +195,22 @@ def test_a_feature_that_is_not_finite_names_model_layer_and_sample():
     x[17, 3] = np.inf
     with pytest.raises(FeatureError, match=r"'some_model', layer 'layer0', sample 's17'"):
         measure(store_of(x), grouped(labels))
+
+
+def test_a_real_feature_store_is_read(tmp_path):
+    from zooalign.store import FeatureStore, write_store
+
+    x, labels = blobs(n=120, distance=14.0)
+    layers = np.stack([np.zeros_like(x), x]).astype(np.float16)
+    samples = grouped(labels)
+    attributes = {
+        "model": {"id": "some_model"},
+        "layer_names": ["first", "last"],
+        "widths": [x.shape[1]] * 2,
+        "sample_ids": samples.ids,
+        "digest": "f",
+    }
+    write_store(tmp_path / "some_model.zarr", layers, attributes)
+    record = measure(FeatureStore.open(tmp_path / "some_model.zarr"), samples)
+    assert record["value"] == 1.0
+    assert record["settings"]["layer_name"] == "last"

@@ -9,7 +9,7 @@ from zooalign.errors import ZooalignError
 from zooalign.layout import Layout
 
 try:
-    SWEEP = load_sweep(config, root=workflow.basedir)
+    SWEEP = load_sweep(config)
 except ZooalignError as error:
     raise WorkflowError(str(error))
 

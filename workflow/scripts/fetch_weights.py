@@ -11,4 +11,5 @@ with job(snakemake.log[0], f"fetch_weights {w.model}") as report:
 
     spec = load_sweep(snakemake.config).model(w.model)
     made = fetch_weights(spec, Path(snakemake.output[0]).parent)
-    report(f"{made['file'] or 'no weight file'}, {made['bytes'] / 2**20:.1f} MiB, licence {spec.licence}")
+    size = f"{made['file']}, {made['bytes'] / 2**20:.1f} MiB" if made["file"] else "no weight file"
+    report(f"{size}, licence {spec.licence}")

@@ -181,7 +181,7 @@ def measure(store: Any, samples: Any, options: Options, report: Report) -> dict[
 
 
 def _model_name(store: Any) -> str:
-    return str((store.attributes.get("spec") or {}).get("id") or store.attributes.get("model", "a model"))
+    return str(store.attributes.get("model", {}).get("id", "a model"))
 
 
 def _features(store: Any, layer: int) -> tuple[int, np.ndarray]:

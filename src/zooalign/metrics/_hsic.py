@@ -89,10 +89,20 @@ def square(x: Index, array: str, layer: int) -> np.ndarray:
     return full
 
 
+def terms(x: Index, y: Index, layer_x: int, layer_y: int, array: str) -> np.ndarray:
+    """Share of every sample in a biased CKA at one layer pair, (n,) float32 with the score as its mean."""
+    a, b = square(x, array, layer_x), square(y, array, layer_y)
+    rows = np.einsum("ij,ij->i", a, b)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (x.n * rows / np.sqrt(np.sum(a * a) * np.sum(b * b))).astype(np.float32)
+
+
 def _products(a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     from zooalign.kernels.grams import inner_products
 
-    diagonal = a[:, :n].astype(np.float64)[:, None, :] * b[:, :n].astype(np.float64)[None, :, :]  # (La, Lb, n)
+    diagonal = (
+        a[:, :n].astype(np.float64)[:, None, :] * b[:, :n].astype(np.float64)[None, :, :]
+    )  # (La, Lb, n)
     rest = np.empty((len(a), len(b)))
     inner_products(np.asarray(a), np.asarray(b), n, rest)
     return diagonal.sum(axis=-1), rest

@@ -1,4 +1,4 @@
-"""Centred kernel alignment with the linear kernel, biased estimator without the published 1e-6."""
+"""Centred kernel alignment, linear kernel, biased estimator; without the published 1e-6."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def chance(n: int, k: int | None = None) -> float | None:
     Returns
     -------
     None
-        Use the permutation null instead.
+        None.
     """
     return None
 
@@ -79,7 +79,7 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int | None = None) 
     x, y : Index
         As in :func:`matrix`.
     layer_x, layer_y : int
-        Layer positions.
+        Layer positions; -1 the last.
     k : None
         Not used.
 
@@ -90,7 +90,4 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int | None = None) 
     """
     check_pair(x, y)
     check_layers(x, y, layer_x, layer_y)
-    a, b = _hsic.square(x, "gram", layer_x), _hsic.square(y, "gram", layer_y)
-    rows = np.einsum("ij,ij->i", a, b)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (x.n * rows / np.sqrt(np.sum(a * a) * np.sum(b * b))).astype(np.float32)
+    return _hsic.terms(x, y, layer_x, layer_y, "gram")

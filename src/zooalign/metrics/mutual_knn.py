@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zooalign.metrics import check_k, check_layers, check_pair
+from zooalign.metrics import _lists, check_k, check_layers, check_pair
 
 if TYPE_CHECKING:
     from zooalign.indexing import Index
@@ -32,6 +32,11 @@ def chance(n: int, k: int) -> float:
     -------
     float
         In (0, 1].
+
+    Examples
+    --------
+    >>> round(chance(1024, 10), 4)
+    0.0098
     """
     return k / (n - 1)
 
@@ -89,26 +94,18 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
     check_pair(x, y)
     k = check_k("mutual_knn", x, y, k)
     check_layers(x, y, layer_x, layer_y)
-    from zooalign.kernels.lists import overlap_terms
-
-    counts = np.empty(x.n, np.int64)
-    a = np.ascontiguousarray(x.neighbors[layer_x, :, :k])
-    overlap_terms(a, np.ascontiguousarray(y.neighbors[layer_y, :, :k]), counts)
-    return (counts / k).astype(np.float32)
+    return (_lists.overlap_terms(x, y, layer_x, layer_y, k) / k).astype(np.float32)
 
 
 def _sums(x: Index, y: Index, k: int) -> np.ndarray:
     """Total overlaps as int64, (Lx, Ly); inputs already checked."""
-    from zooalign.kernels.lists import overlap_sums, overlap_terms
+    from zooalign.kernels import lists as kernels
 
     sums = np.zeros((x.n_layers, y.n_layers), np.int64)
     if k <= 255:
-        overlap_sums(x.lists(k), y.lists(k), sums)
+        kernels.overlap_sums(x.lists(k), y.lists(k), sums)
         return sums
-    counts = np.empty(x.n, np.int64)  # the byte counters of the fast kernel would overflow
-    for i in range(x.n_layers):
+    for i in range(x.n_layers):  # the byte counters of the fast kernel would overflow
         for j in range(y.n_layers):
-            a, b = x.neighbors[i, :, :k], y.neighbors[j, :, :k]
-            overlap_terms(np.ascontiguousarray(a), np.ascontiguousarray(b), counts)
-            sums[i, j] = counts.sum()
+            sums[i, j] = _lists.overlap_terms(x, y, i, j, k).sum()
     return sums

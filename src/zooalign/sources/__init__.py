@@ -38,7 +38,7 @@ def fetch_weights(spec: ModelSpec, folder: Path) -> dict[str, Any]:
     -------
     dict
         What weights.json records: model, source, version, file, bytes, sha256 (null where nothing
-        published is read) and the SHA-256 of every file in `folder`.
+        published is read), options and the SHA-256 of every file in `folder`.
 
     Raises
     ------
@@ -57,6 +57,7 @@ def fetch_weights(spec: ModelSpec, folder: Path) -> dict[str, Any]:
         with _named(spec):
             file = source.weight_file(options, staging)
             record = {"model": spec.id, "source": spec.source, "version": source.VERSION, **_identity(file)}
+            record["options"] = options.model_dump(mode="json")
             _check_published(spec, file, record["sha256"])
             if hasattr(source, "prepare"):
                 _offline(source.prepare, options, file, staging)
@@ -96,7 +97,7 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
     source, options = _source(spec)
     folder = Path(folder)
     with _named(spec):
-        record = _read_record(folder, source.VERSION)
+        record = _read_record(folder, source.VERSION, options.model_dump(mode="json"))
         _check_files(folder, record)
         file = source.weight_file(options, folder)
         _check_published(spec, file, _identity(file)["sha256"])
@@ -155,8 +156,8 @@ def _check_published(spec: ModelSpec, file: Path | None, found: str | None) -> N
     if file is None or spec.weights_sha256 is None or found == spec.weights_sha256:
         return
     message = (
-        f"weight file {str(file)!r} has SHA-256 {found}, the manifest says {spec.weights_sha256}: install the "
-        "version that the row names, or change weights_sha256 if the other file is meant"
+        f"weight file {str(file)!r} has SHA-256 {found}, the manifest says {spec.weights_sha256}: install "
+        "the version that the row names, or change weights_sha256 if the other file is meant"
     )
     raise WeightsError(message)
 
@@ -166,17 +167,18 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {f.relative_to(folder).as_posix(): file_sha256(f) for f in files if f != folder / RECORD}
 
 
-def _read_record(folder: Path, version: int) -> dict[str, Any]:
+def _read_record(folder: Path, version: int, options: dict[str, Any]) -> dict[str, Any]:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
         message = f"{str(folder)!r} has no readable {RECORD}: fetch its weights first"
         raise WeightsError(message) from error
     if record["version"] != version:
-        message = (
-            f"its weights were prepared by version {record['version']} of the source, which is now {version}: "
-            "fetch them again"
-        )
+        message = f"its weights were prepared by version {record['version']} of its source, now {version}"
+        raise WeightsError(f"{message}: fetch them again")
+    if record["options"] != options:
+        changed = [k for k in options if record["options"].get(k) != options[k]]
+        message = f"its weights were prepared with other options ({', '.join(changed)}): fetch them again"
         raise WeightsError(message)
     return record
 

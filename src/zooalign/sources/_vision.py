@@ -60,7 +60,8 @@ class TimmVisionModel(VisionModel):
         self._class_token = getattr(module, "cls_token", None) is not None
         self._pooled = (not self._class_token) if pooled is None else pooled
         self._classifier = classifier
-        names = [entry["module"] for entry in module.feature_info]
+        self._network: Any = module  # timm's methods are not those of every Module
+        names = [entry["module"] for entry in self._network.feature_info]
         if self._pooled:
             names.append("pooled")
         if head is not None:
@@ -77,7 +78,7 @@ class TimmVisionModel(VisionModel):
         final, found = result if self._pooled else (None, result)
         layers = [self._layer(x) for x in found]
         if self._pooled:
-            layers.append(VisionLayer(None, self.module.forward_head(final, pre_logits=True).unsqueeze(1)))
+            layers.append(VisionLayer(None, self._network.forward_head(final, pre_logits=True).unsqueeze(1)))
         if len(layers) != len(self.layer_names):
             message = (
                 f"timm gave {len(layers)} layers where its own description names {len(self.layer_names)}"
@@ -89,7 +90,9 @@ class TimmVisionModel(VisionModel):
         """See :meth:`VisionModel.logits`."""
         pixels = self._like_module(pixels)
         if self._head is not None:
-            return self._head(self.module.forward_head(self.module.forward_features(pixels), pre_logits=True))
+            return self._head(
+                self._network.forward_head(self._network.forward_features(pixels), pre_logits=True)
+            )
         return self.module(pixels) if self._classifier else None
 
     def _layer(self, found: Any) -> VisionLayer:
@@ -152,5 +155,5 @@ def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], name: st
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        message = f"the weights do not fit {name}: {str(error)[:500]}"
+        message = f"the weights do not fit {name}: {' '.join(str(error).split())[:500]}"
         raise WeightsError(message) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
@@ -59,6 +59,7 @@ class CharLSTM(LanguageModel):
             },
             unknown_id=0,
         )
+        self._parts = module
         self._vocabulary = vocabulary
         self._window = window
 
@@ -72,9 +73,9 @@ class CharLSTM(LanguageModel):
 
     def layers(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """See :meth:`LanguageModel.layers`; widths 100, 128, 128."""
-        embedded = self.module["embedding"](ids)
-        first, _ = self.module["rnn_1"](embedded)
-        second, _ = self.module["rnn_2"](first)
+        embedded = self._parts["embedding"](ids)
+        first, _ = self._parts["rnn_1"](embedded)
+        second, _ = self._parts["rnn_2"](first)
         return [embedded, first, second]
 
     def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -97,8 +98,8 @@ class CharLSTM(LanguageModel):
         import torch
 
         states = torch.cat(self.layers(windows, windows >= 0), dim=-1)  # (N, window, 356)
-        weights = (states @ self.module["attention"].weight[0]).softmax(dim=1)  # (N, window)
-        return self.module["output"](torch.einsum("nt,ntd->nd", weights, states)).float()
+        weights = (states @ self._parts["attention"].weight[0]).softmax(dim=1)  # (N, window)
+        return self._parts["output"](torch.einsum("nt,ntd->nd", weights, states)).float()
 
 
 def weight_file(options: Options, folder: Path) -> Path:
@@ -125,7 +126,8 @@ def prepare(options: Options, weight_file: Path, folder: Path) -> None:
     from safetensors.numpy import save_file
 
     try:
-        with h5py.File(weight_file) as file:
+        with h5py.File(weight_file) as opened:
+            file: Any = opened  # its stubs know neither groups nor arrays apart
             state = {"embedding.weight": file["embedding/embedding/embeddings:0"][()]}
             for layer in ("rnn_1", "rnn_2"):
                 parts = [

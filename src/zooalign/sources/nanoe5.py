@@ -122,7 +122,7 @@ def unpack(file: Path) -> Container:
 
     try:
         names = ("width", "layers", "heads", "inner", "vocabulary", "positions", "types", "epsilon", "block")
-        sizes = dict(zip(names, take("7ifi"), strict=True))
+        sizes: dict[str, Any] = dict(zip(names, take("7ifi"), strict=True))
         n_pieces, sizes["bos"], sizes["eos"], sizes["pad"], sizes["unk"] = take("5i")
         (n_bytes,) = take("Q")
         offsets, scores = take(f"{n_pieces + 1}I"), take(f"{n_pieces}f")

@@ -147,7 +147,7 @@ def resample_positions(positions: torch.Tensor, height: int, width: int) -> torc
     return torch.cat([positions[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
-def _module(options: Options) -> torch.nn.Module:
+def _module(options: Options) -> Any:
     return create(options.architecture, {"img_size": options.preprocessing.input_size[1:], "num_classes": 0})
 
 

@@ -7,6 +7,7 @@ is run. Weights are 8-bit integers with a scale and an offset, written out as fl
 from __future__ import annotations
 
 import base64
+import math
 import re
 import shutil
 import subprocess
@@ -150,25 +151,26 @@ def read_bundles(archive: Path, folder: str) -> dict[str, np.ndarray]:
 def _decode(script: str, data: bytes, name: str) -> dict[str, np.ndarray]:
     import numpy as np
 
-    tensors, place = {}, 0
+    parts = []
     for entry in _ENTRY.finditer(script, script.index("weightsManifest")):
         key, shape_text, _, quantization = entry.groups()
-        shape = [int(x) for x in shape_text.split(",") if x]
         kind = np.dtype("<f4")
         if quantization:
             kind = np.dtype("<u2" if "uint16" in quantization else "u1")
-        count = int(np.prod(shape))
-        if place + count * kind.itemsize > len(data):
-            break
-        values = np.frombuffer(data, kind, count, place)
+        parts.append((key, [int(x) for x in shape_text.split(",") if x], kind, quantization))
+    total = sum(math.prod(shape) * kind.itemsize for _, shape, kind, _ in parts)
+    if total != len(data):
+        message = f"{name}: the manifest describes {total} bytes of weights, the bundles hold {len(data)}"
+        raise WeightsError(message)
+    tensors, place = {}, 0
+    for key, shape, kind, quantization in parts:
+        values = np.frombuffer(data, kind, math.prod(shape), place)
         place += values.nbytes
+        values = values.astype(np.float32)
         if quantization:
             low, scale = (float(re.findall(f"{k}:{_NUMBER}", quantization)[0]) for k in ("min", "scale"))
-            values = values.astype(np.float32) * np.float32(scale) + np.float32(low)
-        tensors[key] = values.astype(np.float32).reshape(shape)
-    if place != len(data):
-        message = f"{name}: the manifest describes {place} bytes of weights, the bundles hold {len(data)}"
-        raise WeightsError(message)
+            values = values * np.float32(scale) + np.float32(low)
+        tensors[key] = values.reshape(shape)
     return tensors
 
 

@@ -92,7 +92,7 @@ def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:
         # timm's own loader: strict, and it knows how each architecture resamples its positions.
         module = import_timm().create_model(f"local-dir:{place}", pretrained=True, **changed)
     except (RuntimeError, TypeError, ValueError) as error:
-        message = f"timm cannot load {options.name or place.name!r}: {str(error)[:500]}"
+        message = f"timm cannot load {options.name or place.name!r}: {' '.join(str(error).split())[:500]}"
         raise WeightsError(message) from error
     classifier = getattr(module, "num_classes", 0) > 0
     return TimmVisionModel(module.eval(), preprocessing, pooled=options.pooled, classifier=classifier)

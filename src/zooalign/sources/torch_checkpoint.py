@@ -34,7 +34,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
     prefix: str = Field(default="", description="Start of the keys to use; it is cut off.")
     keys: Literal["name", "position"] = Field(
         default="name",
-        description="Match keys by name, or by position where both sides list the same tensors in execution order.",
+        description="Match by name, or by position where both list the same tensors in execution order.",
     )
     classifier: bool = Field(default=True, description="Whether the weights include the classifier.")
     pooled: bool | None = Field(default=None, description="Add the pooled feature as a last layer.")

@@ -24,7 +24,7 @@ KEY = ("dataset", "comparison", "metric", "k", "model_x", "model_y")
 
 def write(found: Findings, path: Path) -> None:
     """Write `path`.parquet and `path`.csv from what a sweep found."""
-    make(found.row_paths, *(path.with_suffix(suffix) for suffix in SUFFIXES))
+    make(found.row_paths, *(Path(f"{path}{suffix}") for suffix in SUFFIXES))
 
 
 def make(row_paths: Iterable[Path | str], parquet_path: Path | str, csv_path: Path | str) -> None:

@@ -40,7 +40,7 @@ def write(found: Findings, path: Path) -> None:
     options = Options(
         metric=found.metric, k=found.k, datasets=found.sweep.config.datasets, symmetric=found.symmetric
     )
-    files = (path.with_suffix(suffix) for suffix in SUFFIXES)
+    files = (Path(f"{path}{suffix}") for suffix in SUFFIXES)
     make(found.alignment, found.capability, found.models, options, *files, left_out=found.sweep.left_out)
 
 

@@ -1,0 +1,129 @@
+"""A small finished sweep on real models, shared by all workflow tests; each works on a copy of it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+VISION = {
+    "modality": "vision",
+    "source": "random",
+    "family": "random",
+    "objective": "random",
+    "pooling": "cls",
+    "parameters": 300_000,
+    "licence": "Apache-2.0",
+}
+PREPROCESSING = {
+    "input_size": [3, 32, 32],
+    "interpolation": "bicubic",
+    "crop_pct": 1.0,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
+
+
+def tiny_vit(name, seed):
+    """Row of a small random vision transformer: real code path, a second of compute."""
+    options = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 3}
+    return {
+        "id": name,
+        **VISION,
+        "options": {
+            "library": "timm",
+            "architecture": "vit_tiny_patch16_224",
+            "architecture_options": options,
+            "seed": seed,
+            "preprocessing": PREPROCESSING,
+        },
+    }
+
+
+def packaged(*names):
+    """Rows of the shipped manifest."""
+    rows = yaml.safe_load((ROOT / "config/zoo/packaged.yaml").read_text())["models"]
+    found = {row["id"]: row for row in rows}
+    return [found[name] for name in names]
+
+
+class Checkout:
+    """A working directory with its own configuration and results; the workflow is the repository's."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.config = {
+            "zoo": ["zoo.yaml"],
+            "dataset_files": str(ROOT / "config/datasets"),
+            "datasets": ["synthetic"],
+            "metrics": {"mutual_knn": {"k": [5, 10]}, "cka": {}},
+            "capabilities": [{"id": "shapes", "kind": "linear_probe", "dataset": "synthetic"}],
+            "figures": ["heat_map"],
+            "extraction": {"workers": 0},
+        }
+        self.models = [tiny_vit("vit_a", 1), tiny_vit("vit_b", 2), *packaged("wordllama", "textgenrnn")]
+
+    def write(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
+        (self.folder / "zoo.yaml").write_text(yaml.safe_dump({"models": self.models}))
+
+    def snakemake(self, *arguments, check=True, **kwargs):
+        self.write()
+        command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
+                   "--workflow-profile", ROOT / "profiles/default", *arguments]  # fmt: skip
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=500, **kwargs
+        )
+        if check and done.returncode:
+            raise AssertionError(done.stdout[-3000:] + done.stderr[-6000:])
+        return done
+
+    def due(self):
+        """Jobs that the next run will do, by rule, as Snakemake counts them."""
+        text = self.snakemake("-n", "--quiet", "rules").stdout
+        found = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M)})
+        del found["total"], found["all"]
+        return dict(found)
+
+    def cli(self, *arguments):
+        self.write()
+        return subprocess.run([sys.executable, "-m", "zooalign.cli", *arguments], cwd=self.folder, text=True,
+                              capture_output=True, timeout=120)  # fmt: skip
+
+    def receipt(self, model, dataset="synthetic"):
+        return json.loads((self.folder / f"results/alignment/{dataset}/{model}.receipt.json").read_text())
+
+    def receipts(self):
+        return {m["id"]: self.receipt(m["id"]) for m in self.models}
+
+    def pairs(self):
+        """Pairs that each row's last update computed."""
+        return {model: receipt["computed_pairs"] for model, receipt in self.receipts().items()}
+
+    def bytes(self, *names):
+        return {name: (self.folder / "results" / name).read_bytes() for name in names}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """The finished sweep itself: never change it."""
+    checkout = Checkout(tmp_path_factory.mktemp("sweep") / "checkout")
+    checkout.first = checkout.snakemake()
+    return checkout
+
+
+@pytest.fixture
+def sweep(finished, tmp_path):
+    """A copy of the finished sweep, to change as the test likes."""
+    copy = Checkout(tmp_path / "checkout")
+    shutil.copytree(finished.folder, copy.folder, symlinks=True)
+    return copy

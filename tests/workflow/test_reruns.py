@@ -1,0 +1,159 @@
+"""What reruns after each kind of change: exactly what it invalidates, counted in jobs and in pairs."""
+
+import shutil
+
+import pytest
+
+from .conftest import packaged, tiny_vit
+
+pytestmark = pytest.mark.workflow
+RESULTS = {"make_tables": 1, "make_figures": 1}
+TABLES = ("tables/alignment.csv", "tables/capability_alignment.csv")
+
+
+def test_a_finished_sweep_has_nothing_to_do(sweep):
+    assert sweep.due() == {}
+    done = sweep.snakemake()
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_first_sweep_computes_every_pair_once(finished):
+    assert sum(finished.pairs().values()) == 6  # 4 models: 6 pairs
+    assert "wrote" in finished.first.stderr
+    assert "capability_alignment.csv" in finished.first.stderr
+
+
+@pytest.mark.parametrize("name", ["minilm_l6", "aaa_first_by_name"])
+def test_adding_a_language_model_runs_its_own_jobs_only(sweep, name):
+    row = {**packaged("minilm_l6")[0], "id": name}
+    sweep.models.insert(0, row)
+    assert sweep.due() == {
+        "fetch_weights": 1, "extract_features": 1, "index_features": 1, "align_row": 1, **RESULTS
+    }  # fmt: skip
+    before = sweep.bytes("alignment/synthetic/vit_a.parquet", "alignment/synthetic/wordllama.parquet")
+    sweep.snakemake()
+    assert sweep.receipt(name)["computed_pairs"] == 4
+    assert sweep.bytes(*before) == before
+    assert sweep.due() == {}
+
+
+def test_adding_a_vision_model_computes_one_pair_per_partner(sweep):
+    sweep.models.append(tiny_vit("vit_c", 3))
+    assert sweep.due() == {
+        "fetch_weights": 1, "extract_features": 1, "index_features": 1, "align_row": 1,
+        "measure_capability": 1, **RESULTS,
+    }  # fmt: skip
+    sweep.snakemake()
+    receipt = sweep.receipt("vit_c")
+    partners = {key.split("|")[1] for key in receipt["digests"] if key.startswith("vit_c|")}
+    assert {"wordllama", "textgenrnn"} <= partners
+    assert receipt["computed_pairs"] == 4
+
+
+def test_editing_the_pooling_recomputes_the_pairs_of_that_model(sweep):
+    before = sweep.receipts()
+    sweep.models[0]["pooling"] = "mean"
+    due = sweep.due()
+    holders = [m for m, r in before.items() if any("vit_a" in key.split("|")[:2] for key in r["digests"])]
+    assert due == {
+        "extract_features": 1, "index_features": 1, "align_row": len({*holders, "vit_a"}),
+        "measure_capability": 1, **RESULTS,
+    }  # fmt: skip
+    status = sweep.cli("status").stdout
+    assert "pooling was cls, is mean" in status
+    sweep.snakemake()
+    recomputed = sum(sweep.receipt(m)["computed_pairs"] for m in {*holders, "vit_a"})
+    assert recomputed == 3  # vit_a against three others
+    assert sweep.due() == {}
+
+
+def test_a_further_k_computes_that_k_only(sweep):
+    sweep.config["metrics"]["mutual_knn"]["k"] = [5, 10, 20]
+    assert sweep.due() == {"align_row": 4, **RESULTS}
+    sweep.snakemake()
+    receipts = sweep.receipts().values()
+    assert sum(r["computed"] for r in receipts) == 6
+    assert sum(r["kept"] for r in receipts) == 6 * 3
+
+
+def test_removing_a_model_computes_nothing(sweep):
+    gone = sweep.models.pop(2)["id"]  # wordllama
+    due = sweep.due()
+    assert set(due) <= {"align_row", *RESULTS}
+    sweep.snakemake()
+    assert sum(sweep.pairs().values()) in (0, sum(r["computed_pairs"] for r in sweep.receipts().values()))
+    assert all(gone not in key for r in sweep.receipts().values() for key in r["digests"])
+    assert gone not in (sweep.folder / "results/tables/alignment.csv").read_text()
+    assert sweep.due() == {}
+
+
+def test_reordering_the_manifest_and_touching_every_file_run_nothing(sweep):
+    sweep.models.reverse()
+    for file in (sweep.folder / "results").rglob("*"):
+        if file.is_file():
+            file.touch()
+    sweep.models[0]["notes"] = "another remark"
+    assert sweep.due() == {}
+
+
+def test_a_new_version_of_a_metric_recomputes_that_metric_only(sweep, monkeypatch, tmp_path):
+    # Another VERSION, as an upgrade of zooalign would bring it: the library is copied and edited.
+    import zooalign
+
+    library = tmp_path / "library"
+    shutil.copytree(zooalign.__path__[0], library / "zooalign", ignore=shutil.ignore_patterns("__pycache__"))
+    module = library / "zooalign/metrics/cka.py"
+    text = module.read_text()
+    assert "VERSION = 1\n" in text
+    module.write_text(text.replace("VERSION = 1\n", "VERSION = 1001\n"))
+    monkeypatch.setenv("PYTHONPATH", str(library))
+    assert sweep.due() == {"align_row": 4, **RESULTS}
+    status = sweep.cli("status").stdout
+    assert "cka (VERSION 1001), changed" in status
+    sweep.snakemake()
+    receipts = sweep.receipts().values()
+    assert sum(r["computed"] for r in receipts) == 6
+    assert sum(r["kept"] for r in receipts) == 12
+
+
+def test_failed_row_stays_due_and_keeps_its_table(sweep):
+    """The trap of update(): after a failure the former table is restored and would pass for done."""
+    index = sweep.folder / "results/indexes/synthetic/vit_b.zarr"
+    sweep.models.append(packaged("minilm_l6")[0])
+    sweep.snakemake("--until", "index_features")
+    (index / "zarr.json").rename(index / "away.json")
+    (index / "zarr.json").write_text("{")
+    failed = sweep.snakemake(check=False)
+    assert failed.returncode != 0
+    assert "vit_b.zarr/zarr.json is damaged" in failed.stderr
+    assert "align_row" in sweep.due()
+    (index / "away.json").rename(index / "zarr.json")
+    sweep.snakemake()
+    assert sweep.receipt("minilm_l6")["computed_pairs"] == 4
+
+
+def test_two_sweeps_from_scratch_agree_bit_for_bit(finished, sweep):
+    shutil.rmtree(sweep.folder / "results")
+    shutil.rmtree(sweep.folder / ".snakemake")
+    sweep.snakemake()
+    assert sweep.bytes(*TABLES) == finished.bytes(*TABLES)
+    figures = [f"figures/heat_map_synthetic{suffix}" for suffix in (".svg", ".png")]
+    assert sweep.bytes(*figures) == finished.bytes(*figures)
+
+
+def test_status_names_what_is_missing_before_anything_runs(sweep):
+    sweep.models.append(packaged("minilm_l6")[0])
+    status = sweep.cli("status").stdout
+    assert "missing  weights    minilm_l6: never fetched" in status
+    assert "missing  features   minilm_l6 on synthetic: never extracted" in status
+    assert "missing  pair       vit_a x minilm_l6 on synthetic, cka" in status
+    assert "index of minilm_l6 on synthetic missing" in status
+
+
+def test_plan_counts_what_snakemake_will_run(sweep):
+    sweep.models.append(packaged("minilm_l6")[0])
+    due = sweep.due()
+    text = sweep.cli("plan").stdout
+    for rule in ("fetch_weights", "extract_features", "index_features", "align_row"):
+        assert any(rule in line and f" {due[rule]} " in line for line in text.splitlines()), text
+    assert "4 pairs to compare" in text
