@@ -109,7 +109,8 @@ def make_plan(sweep: Sweep, layout: Layout) -> list[RulePlan]:
     list of RulePlan
     """
     gpu = sweep.config.extraction.device == "cuda"
-    states = Status(sweep, layout).artefacts()
+    status = Status(sweep, layout)
+    states = status.artefacts()
     done = {(s.kind, s.name) for s in states if s.state == "done"}
     batch = sweep.config.extraction.batch_mem_mb
     size = {name: _samples(layout, name) for name in sweep.catalogue}
@@ -136,23 +137,22 @@ def make_plan(sweep: Sweep, layout: Layout) -> list[RulePlan]:
         weights,
         features,
         indexes,
-        _rows(sweep, states),
+        _rows(status),
         _capabilities(sweep, done, batch, gpu),
         _results("make_tables", len(sweep.config.tables), states),
         _results("make_figures", len(sweep.config.figures) * len(sweep.config.datasets), states),
     ]
 
 
-def _rows(sweep: Sweep, states: Iterable[State]) -> RulePlan:
-    rule = RulePlan("align_row")
-    waiting = {s.name.split(",")[0] for s in states if s.kind == "pair" and s.state != "done"}
-    rule.total = sum(len(sweep.compared(d)) for d in sweep.config.datasets)
-    rule.pairs = len(waiting)
-    # A pair's row is the newcomer's; at most as many rows are due as there are pairs waiting.
-    rule.due = min(rule.total, len({name.split(" x ")[1] for name in waiting}))
-    rule.hours = (rule.due * 1.0 + rule.pairs * 0.05 * len(sweep.config.metrics)) / 3600
-    rule.mem_mb, rule.files = 700, 2 * rule.due
-    rule.gib = rule.pairs * len(sweep.metric_settings()) * 8e3 / 2**30
+def _rows(status: Status) -> RulePlan:
+    sweep, rule = status.sweep, RulePlan("align_row")
+    waiting = {s.name.split(",")[0] for s in status.pairs() if s.state != "done"}
+    for dataset in sweep.config.datasets:
+        for pairs in status.dag.rows(dataset).values():
+            due = sum(f"{p.x} x {p.y} on {dataset}" in waiting for p in pairs)
+            rule.pairs += due
+            seconds = 1.0 + 0.05 * due * len(sweep.config.metrics)
+            rule.add(due > 0, seconds, 700, due * len(sweep.metric_settings()) * 8e3, 2)
     return rule
 
 

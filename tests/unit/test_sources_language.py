@@ -97,6 +97,18 @@ def test_untrained_model_knows_no_word_order_and_no_language(loaded: Callable[[s
 
 
 @pytest.mark.slow
+def test_document_starts_as_in_pretraining_not_as_a_turn(loaded: Callable[[str], LanguageModel]) -> None:
+    model = loaded("smollm2_135m")
+    as_document = bits_per_byte(model, CAPTIONS[:3])
+    assert model.bos_id == 0
+    try:
+        model.bos_id = 1  # <|im_start|>
+        assert bits_per_byte(model, CAPTIONS[:3]) > as_document
+    finally:
+        model.bos_id = 0
+
+
+@pytest.mark.slow
 def test_hidden_states_are_those_behind_the_logits(loaded: Callable[[str], LanguageModel]) -> None:
     model = loaded("smollm2_135m")
     ids = torch.tensor(model.tokenize(CAPTIONS[:1]))
@@ -282,6 +294,20 @@ def test_encoder_folder_has_no_logits(tmp_path: Path) -> None:
     assert model.tokenize(["a cat"])[0][1:] == model.tokenize_document("query: a cat")
     with pytest.raises(NotImplementedError, match="not causal"):
         model.logits(ids, ids >= 0)
+
+
+def test_start_token_must_be_a_token(tmp_path: Path) -> None:
+    save_tiny(tmp_path / "hub", "Llama")
+    for token, message in (("</s>", None), ("<start>", r"model 'tiny': .* has no token '<start>'")):
+        spec = row({"path": str(tmp_path / "hub"), "start_token": token})
+        fetch_weights(spec, tmp_path / "weights")
+        if message is None:
+            model = load_model(spec, tmp_path / "weights")
+            assert isinstance(model, LanguageModel)
+            assert model.bos_id == 2
+        else:
+            with pytest.raises(WeightsError, match=message):
+                load_model(spec, tmp_path / "weights")
 
 
 def test_parameters_that_are_missing_are_not_drawn_at_random(tmp_path: Path) -> None:

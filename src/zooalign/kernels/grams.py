@@ -7,7 +7,7 @@ import numpy as np
 from zooalign.kernels import VECTORISED, compiled
 
 # Columns per pass: one chunk of every layer of both models stays in the second-level cache.
-_CHUNK = 8192
+_CHUNK = 4096
 
 
 @compiled(fastmath=VECTORISED)

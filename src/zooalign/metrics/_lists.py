@@ -64,17 +64,17 @@ def edge_weights(x: Index, array: str, k: int) -> np.ndarray:
     return x.derived((array, k), lambda: np.ascontiguousarray(x.array(array)[:, :, :k].transpose(1, 0, 2)))
 
 
-def two_way(x: Index, k: int) -> np.ndarray:
-    """Whether each edge is there in the other direction too, (n, L, k) bool."""
+def two_way_weights(x: Index, array: str, k: int) -> np.ndarray:
+    """The same with 0 on edges that are not there in the other direction too, (n, L, k) float32."""
 
     def compute() -> np.ndarray:
         from zooalign.kernels import edges
 
-        found = np.empty((x.n, x.n_layers, k), np.bool_)
-        edges.mutual_edges(x.lists(k), found)
+        found = np.empty((x.n, x.n_layers, k), np.float32)
+        edges.two_way_weights(x.lists(k), edge_weights(x, array, k), found)
         return found
 
-    return x.derived(("two way", k), compute)
+    return x.derived(("two way", array, k), compute)
 
 
 def _sequences(x: Index, y: Index, k: int) -> tuple[np.ndarray, np.ndarray]:

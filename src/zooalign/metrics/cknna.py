@@ -97,7 +97,8 @@ def parts(metric: str, x: Index, y: Index, k: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _graph(x: Index, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return x.lists(k), _lists.edge_weights(x, "similarities", k), _lists.two_way(x, k)
+    weights = _lists.edge_weights(x, "similarities", k)
+    return x.lists(k), weights, _lists.two_way_weights(x, "similarities", k)
 
 
 def _own(x: Index, k: int) -> np.ndarray:

@@ -26,14 +26,25 @@ class TransformersLanguageModel(LanguageModel):
         Whether `module` scores next tokens.
     text_prefix : str
         Put before every text (not before documents), as some sentence encoders are meant to be fed.
+    start_token : str or None
+        Token that stands before a document where it is not the tokenizer's BOS: that of a model tuned
+        for conversation opens a turn, after which running text is a surprise.
 
     Raises
     ------
     WeightsError
-        If the tokenizer has no id to pad with, or the model has more than one stack.
+        If the tokenizer has no id to pad with or does not know `start_token`, or the model has two stacks.
     """
 
-    def __init__(self, module: Any, tokenizer: Any, *, causal: bool, text_prefix: str = "") -> None:
+    def __init__(
+        self,
+        module: Any,
+        tokenizer: Any,
+        *,
+        causal: bool,
+        text_prefix: str = "",
+        start_token: str | None = None,
+    ) -> None:
         config = module.config.get_text_config()
         if getattr(module.config, "is_encoder_decoder", False):
             message = (
@@ -48,6 +59,14 @@ class TransformersLanguageModel(LanguageModel):
                 f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end-of-text token"
             )
             raise WeightsError(message)
+        bos_id = tokenizer.bos_token_id
+        if start_token is not None:
+            bos_id = tokenizer.get_vocab().get(start_token)
+            if bos_id is None:
+                message = (
+                    f"the tokenizer {type(tokenizer).__name__} has no token {start_token!r} (start_token)"
+                )
+                raise WeightsError(message)
         tokenizer.model_max_length = int(
             1e30
         )  # its own limit only makes it warn; we report lengths ourselves
@@ -58,7 +77,7 @@ class TransformersLanguageModel(LanguageModel):
             causal=causal,
             max_tokens=getattr(config, "max_position_embeddings", None),
             pad_id=pad_id,
-            bos_id=tokenizer.bos_token_id,
+            bos_id=bos_id,
             eos_id=tokenizer.eos_token_id,
             tokenizer_description={
                 "class": type(tokenizer).__name__,
@@ -67,6 +86,7 @@ class TransformersLanguageModel(LanguageModel):
                     k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)
                 },
                 "text_prefix": text_prefix,
+                "start_token": start_token,
             },
         )
         self._tokenizer = tokenizer
@@ -100,7 +120,12 @@ class TransformersLanguageModel(LanguageModel):
 
 
 def load_folder(
-    folder: Path, *, text_prefix: str = "", causal: bool | None = None, trust_remote_code: bool = False
+    folder: Path,
+    *,
+    text_prefix: str = "",
+    causal: bool | None = None,
+    trust_remote_code: bool = False,
+    start_token: str | None = None,
 ) -> TransformersLanguageModel:
     """Load a model and tokenizer saved by transformers.
 
@@ -108,7 +133,7 @@ def load_folder(
     ----------
     folder : Path
         Holds config.json, the weights as safetensors and the tokenizer.
-    text_prefix : str
+    text_prefix, start_token
         As in :class:`TransformersLanguageModel`.
     causal : bool or None
         None: as the configuration's architecture says.
@@ -148,7 +173,9 @@ def load_folder(
     if wrong:
         message = f"the weight files lack or contradict {len(wrong)} parameters, the first {wrong[0]!r}"
         raise WeightsError(message)
-    return TransformersLanguageModel(module.eval(), tokenizer, causal=causal, text_prefix=text_prefix)
+    return TransformersLanguageModel(
+        module.eval(), tokenizer, causal=causal, text_prefix=text_prefix, start_token=start_token
+    )
 
 
 def is_causal(config: Any) -> bool:

@@ -59,7 +59,7 @@ class CharLSTM(LanguageModel):
             },
             unknown_id=0,
         )
-        self._parts = module
+        self._parts: Any = module  # a ModuleDict: its values have types of their own
         self._vocabulary = vocabulary
         self._window = window
 
@@ -99,7 +99,7 @@ class CharLSTM(LanguageModel):
 
         states = torch.cat(self.layers(windows, windows >= 0), dim=-1)  # (N, window, 356)
         weights = (states @ self._parts["attention"].weight[0]).softmax(dim=1)  # (N, window)
-        return self._parts["output"](torch.einsum("nt,ntd->nd", weights, states)).float()
+        return self._parts["output"](torch.einsum("bt,btd->bd", weights, states)).float()
 
 
 def weight_file(options: Options, folder: Path) -> Path:

@@ -28,6 +28,9 @@ class Options(BaseModel, extra="forbid", frozen=True):
     weights: tuple[PackagedFile, ...] = Field(
         min_length=1, description="The file, or the parts it was cut into, in order; each in its own package."
     )
+    start_token: str | None = Field(
+        default=None, description="Token before a document, where it is not the tokenizer's BOS."
+    )
 
 
 def weight_file(options: Options, folder: Path) -> Path:
@@ -100,7 +103,7 @@ def load(options: Options, weight_file: Path, folder: Path) -> LanguageModel:
     WeightsError
         If the converted folder is not complete.
     """
-    return load_folder(folder, causal=True)
+    return load_folder(folder, causal=True, start_token=options.start_token)
 
 
 def read_config(file: Path) -> Any:

@@ -164,7 +164,7 @@ _PARTS = {
     "ao": "attention.output.dense",
     "aln": "attention.output.LayerNorm",
     "fi": "intermediate.dense",
-    "fo": "output.dense",
+    "fo": "output.dense",  # codespell:ignore fo
     "oln": "output.LayerNorm",
 }
 

@@ -42,6 +42,10 @@ class Options(BaseModel, extra="forbid", frozen=True):
     path: str | None = Field(
         default=None, description="transformers: local folder with config.json and tokenizer instead."
     )
+    start_token: str | None = Field(
+        default=None,
+        description="transformers: token before a document, where it is not the tokenizer's BOS.",
+    )
 
     @model_validator(mode="after")
     def _check_library(self) -> Options:
@@ -110,7 +114,9 @@ def load(options: Options, weight_file: Path | None, folder: Path) -> VisionMode
     from zooalign.sources._torchvision import import_transformers
 
     tokenizer = import_transformers().AutoTokenizer.from_pretrained(_config_folder(options, folder))
-    return TransformersLanguageModel(module, tokenizer, causal=is_causal(module.config))
+    return TransformersLanguageModel(
+        module, tokenizer, causal=is_causal(module.config), start_token=options.start_token
+    )
 
 
 def fingerprint(module: torch.nn.Module) -> str:

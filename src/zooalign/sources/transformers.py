@@ -31,6 +31,9 @@ class Options(BaseModel, extra="forbid", frozen=True):
     path: str | None = Field(default=None, description="Local folder.")
     trust_remote_code: bool = Field(default=False, description="Run code that lies beside the weights.")
     text_prefix: str = Field(default="", description="Put before every text, as the model was trained.")
+    start_token: str | None = Field(
+        default=None, description="Token before a document, where it is not the tokenizer's BOS."
+    )
     causal: bool | None = Field(
         default=None, description="Load the next-token head; None: as its config says."
     )
@@ -81,6 +84,7 @@ def load(options: Options, weight_file: Path, folder: Path) -> LanguageModel:
     return load_folder(
         _place(options, folder),
         text_prefix=options.text_prefix,
+        start_token=options.start_token,
         causal=options.causal,
         trust_remote_code=options.trust_remote_code,
     )
