@@ -1,3 +1,3 @@
-"""zooalign: which models see the world alike, and does it grow with capability?"""
+"""Measure which models see the world alike, and whether that grows with capability."""
 
 __version__ = "0.1.0"

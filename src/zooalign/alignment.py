@@ -243,7 +243,9 @@ def _line(dataset: str, pair: Pair, x: Index, y: Index, metric: Mapping[str, Any
         score, i, j = metrics.best(matrix)  # NaN marks layer pairs where the metric is undefined
         terms = module.terms(x, y, i, j, k) if module.HAS_TERMS else None
     except ZooalignError as error:
-        raise type(error)(f"{metrics.label(metric['metric'], k)} of {pair.x} and {pair.y} on {dataset}: {error}") from error
+        raise type(error)(
+            f"{metrics.label(metric['metric'], k)} of {pair.x} and {pair.y} on {dataset}: {error}"
+        ) from error
     return {
         "dataset": dataset,
         "model_x": pair.x,
@@ -275,7 +277,8 @@ def table_schema() -> pa.Schema:
     text, integer, number = pa.string(), pa.int32(), pa.float64()
     return pa.schema(
         [
-            *((name, text) for name in ("dataset", "model_x", "model_y", "modality_x", "modality_y", "comparison")),
+            *((name, text) for name in ("dataset", "model_x", "model_y")),
+            *((name, text) for name in ("modality_x", "modality_y", "comparison")),
             ("metric", text),
             ("k", integer),
             ("score", number),

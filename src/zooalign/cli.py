@@ -94,7 +94,14 @@ def plan(config: ConfigOption = Path("config.yaml")) -> None:
     for r in rules:
         gpu, core = (r.hours, 0.0) if r.on_gpu else (0.0, r.hours)
         table.add_row(
-            r.rule, f"{r.due:,}", f"{r.total:,}", f"{gpu:.3f}", f"{core:.3f}", f"{r.mem_mb:,}", f"{r.gib:.2f}", f"{r.files:,}"
+            r.rule,
+            f"{r.due:,}",
+            f"{r.total:,}",
+            f"{gpu:.3f}",
+            f"{core:.3f}",
+            f"{r.mem_mb:,}",
+            f"{r.gib:.2f}",
+            f"{r.files:,}",
         )
     table.add_section()
     gpu_hours, core_hours = (sum(r.hours for r in rules if r.on_gpu is flag) for flag in (True, False))

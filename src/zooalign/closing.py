@@ -30,7 +30,8 @@ def print_closing(sweep: Sweep, layout: Layout, head: int = 20) -> None:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
         headline = sweep.config.headline
         at = f"@{headline.k}" if headline.k else ""
-        table = Table(title=f"Capability and alignment ({headline.metric}{at}, mean over the trained models of the other modality)")
+        mean = "mean over the trained models of the other modality"
+        table = Table(title=f"Capability and alignment ({headline.metric}{at}, {mean})")
         table.add_column("model", no_wrap=True)
         table.add_column("modality")
         columns = [c.id for c in sweep.config.capabilities] + [

@@ -219,12 +219,11 @@ class Sweep:
 
     def metric_settings(self) -> list[dict[str, Any]]:
         """One entry per metric and k: {"metric", "k" (0 where it takes none), "version"}."""
-        entries = []
-        for name in sorted(self.config.metrics):
-            module = room("metrics", name, "metric")
-            for k in self.config.metrics[name].k or (0,):
-                entries.append({"metric": name, "k": k, "version": module.VERSION})
-        return entries
+        return [
+            {"metric": name, "k": k, "version": room("metrics", name, "metric").VERSION}
+            for name in sorted(self.config.metrics)
+            for k in self.config.metrics[name].k or (0,)
+        ]
 
     def capability_digest(self, capability: str, model: str) -> str:
         """Digest of what determines a capability value, as far as the configuration tells."""
@@ -288,7 +287,8 @@ def _chosen(config: Config, specs: list[ModelSpec]) -> tuple[list[ModelSpec], di
             left_out[spec.id] = f"needs {', '.join(missing)} on the PATH"
         elif spec.terms and spec.terms not in config.accept_terms:
             left_out[spec.id] = (
-                f"its terms are not accepted: read {spec.homepage}, then add {spec.terms!r} to accept_terms in config.yaml"
+                f"its terms are not accepted: read {spec.homepage}, then add {spec.terms!r} to accept_terms "
+                "in config.yaml"
             )
         else:
             chosen.append(spec)

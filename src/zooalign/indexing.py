@@ -334,6 +334,25 @@ def build_index(
     return Index(arrays, ids, names, preparation.settings(), name, attributes)
 
 
+def is_index(path: str | Path) -> bool:
+    """Whether a folder is an index, complete or not.
+
+    Parameters
+    ----------
+    path : str or Path
+        Any folder.
+
+    Returns
+    -------
+    bool
+        False also for an unreadable header.
+    """
+    try:
+        return json.loads((Path(path) / "zarr.json").read_text())["attributes"].get("format") == _FORMAT
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
 def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]) -> dict[str, np.ndarray]:
     """Everything wanted of one prepared layer; one float32 product serves neighbours and kernels."""
     from zooalign import kernel_matrices as kernels

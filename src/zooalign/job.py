@@ -1,4 +1,4 @@
-"""What every job of the workflow does around its work: a log, progress on the screen, one clear message on failure."""
+"""What every job does around its work: a log, progress on the screen, one clear message on failure."""
 
 from __future__ import annotations
 

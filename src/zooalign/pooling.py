@@ -86,9 +86,7 @@ def pool_language(states: torch.Tensor, mask: torch.Tensor, how: str) -> torch.T
     counts = mask.sum(dim=1)  # (B,)
     if bool((counts == 0).any()):
         rows = [i for i, c in enumerate(counts.tolist()) if c == 0]
-        message = (
-            f"no real token in row {', '.join(map(str, rows))} of the batch: an empty text has no feature"
-        )
+        message = f"no real token in row {', '.join(map(str, rows))} of the batch: an empty text has no feature"
         raise FeatureError(message)
     if how == "mean":
         kept = states.float().masked_fill(~mask.unsqueeze(-1), 0.0)  # (B, T, D)

@@ -149,8 +149,7 @@ class Samples:
         try:
             names = [f["filename"] for f in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
             parts = [
-                pa.ipc.open_stream(pa.memory_map(str(self.folder / "samples" / name))).read_all()
-                for name in names
+                pa.ipc.open_stream(pa.memory_map(str(self.folder / "samples" / name))).read_all() for name in names
             ]
             table = pa.concat_tables(parts)
         except (OSError, ValueError, KeyError, pa.ArrowException) as error:
@@ -250,9 +249,7 @@ class Samples:
         """
         known = self.about["densities"]
         if self.kind != "pairs":
-            raise DatasetError(
-                f"{self.name}: samples of kind {self.kind!r} have no captions; use {'texts'!r}."
-            )
+            raise DatasetError(f"{self.name}: samples of kind {self.kind!r} have no captions; use {'texts'!r}.")
         if density not in known:
             raise DatasetError(f"{self.name}: {unknown('text density', density, known)}")
         if density in (NORMALISED, AS_WRITTEN):

@@ -74,14 +74,14 @@ class Status:
 
     def pairs(self) -> list[State]:
         """Every (pair, metric, k) of the sweep."""
-        found = []
-        for dataset in self.sweep.config.datasets:
-            lines = self._lines(dataset)
-            for pairs in self.dag.rows(dataset).values():
-                for pair in pairs:
-                    for metric in self.sweep.metric_settings():
-                        found.append(self._pair(dataset, pair, metric, lines))
-        return found
+        return [
+            self._pair(dataset, pair, metric, lines)
+            for dataset in self.sweep.config.datasets
+            for lines in [self._lines(dataset)]
+            for pairs in self.dag.rows(dataset).values()
+            for pair in pairs
+            for metric in self.sweep.metric_settings()
+        ]
 
     def _lines(self, dataset: str) -> dict[tuple[str, str, str, int], str]:
         """Recorded digest of every line on disk."""
@@ -111,7 +111,8 @@ class Status:
             return State("pair", name, "stale", "; ".join(blocked))
         identities = [self._index_identity(dataset, side) for side in (pair.x, pair.y)]
         if recorded != pair_digest(*identities, metric):
-            return State("pair", name, "stale", f"an index, or {metric['metric']} (VERSION {metric['version']}), changed")
+            reason = f"an index, or {metric['metric']} (VERSION {metric['version']}), changed"
+            return State("pair", name, "stale", reason)
         return State("pair", name, "done")
 
     def _dataset(self, name: str) -> State:

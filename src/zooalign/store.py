@@ -100,7 +100,8 @@ class FeatureStore:
         try:
             return np.ascontiguousarray(self._array[i, :, : self.widths[i]])
         except Exception as error:
-            raise StoreError(f"{self.path}: layer {self.layer_names[i]!r} cannot be read ({error}). {_REMEDY}") from error
+            where = f"{self.path}: layer {self.layer_names[i]!r}"
+            raise StoreError(f"{where} cannot be read ({error}). {_REMEDY}") from error
 
     def layers(self) -> Iterator[np.ndarray]:
         """Every layer in order, one in memory at a time."""
@@ -121,7 +122,8 @@ def read_attributes(path: Path) -> dict[str, Any]:
     try:
         attributes = json.loads((path / "zarr.json").read_text())["attributes"]
     except FileNotFoundError:
-        partial = " A partial one lies beside it: the next run continues there." if staging_folder(path).exists() else ""
+        staged = staging_folder(path).exists()
+        partial = " A partial one lies beside it: the next run continues there." if staged else ""
         raise StoreError(f"{path}: no feature store.{partial} Run the sweep to make it.") from None
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}/zarr.json is damaged ({error}). {_REMEDY}") from error
@@ -187,7 +189,7 @@ class FeatureWriter:
         """Writer that starts from nothing."""
         writer = cls(path, plan)
         shutil.rmtree(writer.folder, ignore_errors=True)
-        with _disk(writer.path):
+        with _Disk(writer.path):
             writer.folder.mkdir(parents=True)
             writer._rows.touch()
             writer._journal.touch()
@@ -259,7 +261,7 @@ class FeatureWriter:
             raise FeatureError(f"{self.path.name}: batch of shape {data.shape}, expected {stop - start} rows.")
         raw = data.tobytes()
         entry = json.dumps({"end": stop, "crc32": zlib.crc32(raw)})
-        with _disk(self.path):
+        with _Disk(self.path):
             _append(self._rows, raw)
             _append(self._journal, (entry + "\n").encode())
         self.done = stop
@@ -297,7 +299,7 @@ class FeatureWriter:
         staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
         shutil.rmtree(staged, ignore_errors=True)
         try:
-            with _disk(self.path):
+            with _Disk(self.path):
                 write_store(staged, features, self._attributes(attributes))
                 shutil.rmtree(self.path, ignore_errors=True)
                 os.replace(staged, self.path)
@@ -355,7 +357,7 @@ def _append(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-class _disk:
+class _Disk:
     """Turns errors of a full or read-only disk into one message."""
 
     def __init__(self, path: Path) -> None:

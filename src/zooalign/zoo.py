@@ -61,7 +61,7 @@ class ModelSpec(Closed):
     )
     parameters: int = Field(gt=0, description="Number of parameters, for estimates of memory and time.")
     gflops: float | None = Field(
-        default=None, gt=0, description="10^9 operations of the forward pass of one image or one token, for estimates."
+        default=None, gt=0, description="10^9 operations of the forward pass of one image or token, for estimates."
     )
     features_per_sample: int | None = Field(
         default=None, gt=0, description="Sum of the widths of all layers, for estimates of storage."
@@ -292,4 +292,3 @@ def check_unique(models: list[tuple[ModelSpec, Path]]) -> None:
         if key in seen:
             raise ConfigError(f"{path}: model id {spec.id!r} stands already in {seen[key]}; rename one of them.")
         seen[key] = path
-

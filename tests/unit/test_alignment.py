@@ -70,7 +70,10 @@ def test_scores_agree_with_a_plain_computation(row):
         return values[int(0.95 * values.size)]
 
     plain = [
-        [np.mean([len(p & q) / 5 for p, q in zip(nearest(x, threshold(a)), nearest(y, threshold(b)), strict=True)]) for y in b]
+        [
+            np.mean([len(p & q) / 5 for p, q in zip(nearest(x, threshold(a)), nearest(y, threshold(b)), strict=True)])
+            for y in b
+        ]
         for x in a
     ]
     np.testing.assert_allclose(np.reshape(line["matrix"], (3, 3)), plain, atol=1e-6)

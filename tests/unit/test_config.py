@@ -22,7 +22,13 @@ MODEL = {
     "licence": "none",
 }
 DATASET = {"id": "shapes", "family": "synthetic", "options": {}}
-CONFIG = {"zoo": ["zoo.yaml"], "dataset_files": "datasets", "datasets": ["shapes"], "metrics": {"mutual_knn": {"k": [10]}}, "figures": ["heat_map"]}
+CONFIG = {
+    "zoo": ["zoo.yaml"],
+    "dataset_files": "datasets",
+    "datasets": ["shapes"],
+    "metrics": {"mutual_knn": {"k": [10]}},
+    "figures": ["heat_map"],
+}
 
 
 @pytest.fixture
@@ -55,7 +61,10 @@ def test_a_correct_configuration_loads(checkout):
     [
         ({"metric": {}}, r"config.yaml: unknown key 'metric': did you mean 'metrics'\?"),
         ({"figures": ["scatter"]}, r"figures: scatter needs the capability 'bits_per_byte'"),
-        ({"metrics": {"mutal_knn": {"k": [10]}}}, r"unknown metric 'mutal_knn': did you mean 'mutual_knn'\? Known: .*cka"),
+        (
+            {"metrics": {"mutal_knn": {"k": [10]}}},
+            r"unknown metric 'mutal_knn': did you mean 'mutual_knn'\? Known: .*cka",
+        ),
         ({"metrics": {"mutual_knn": {"kk": 10}}}, r"unknown key 'kk': did you mean 'k'\?"),
         ({"metrics": {"mutual_knn": {}}}, r"metrics.mutual_knn: k is missing"),
         ({"metrics": {"mutual_knn": {"k": [10]}, "cka": {"k": [3]}}}, r"metrics.cka: takes no k"),
@@ -120,7 +129,7 @@ def test_duplicate_dataset_and_key_are_refused(checkout):
 
 def test_yaml_cannot_run_code(checkout):
     (checkout.folder / "evil.yaml").write_text("zoo: !!python/object/apply:os.system ['true']\n")
-    with pytest.raises(ConfigError, match="evil.yaml: not valid YAML: could not determine a constructor"):
+    with pytest.raises(ConfigError, match=r"evil\.yaml: not valid YAML: could not determine a constructor"):
         read_config(checkout.folder / "evil.yaml")
 
 

@@ -181,7 +181,7 @@ def test_unfinished_store_is_refused(tmp_path):
 
 def test_missing_store_says_that_staging_lies_there(tmp_path):
     fill(FeatureWriter.begin(tmp_path / "m.zarr", plan()), features(), 1)
-    with pytest.raises(StoreError, match="no feature store. A partial one lies beside it"):
+    with pytest.raises(StoreError, match=r"no feature store\. A partial one lies beside it"):
         FeatureStore.open(tmp_path / "m.zarr")
 
 
@@ -194,8 +194,15 @@ def test_full_disk_is_one_message_and_keeps_batches(tmp_path):
         pytest.skip(f"this machine does not mount: {mounted.stderr.decode().strip()}")
     try:
         n = 4000
-        writer = FeatureWriter.begin(disk / "m.zarr", {**plan(1), "sample_ids": [str(i) for i in range(n)][:1] * n,
-                                                       "order": list(range(n)), "bounds": [*range(100, n, 100), n]})
+        writer = FeatureWriter.begin(
+            disk / "m.zarr",
+            {
+                **plan(1),
+                "sample_ids": [str(i) for i in range(n)][:1] * n,
+                "order": list(range(n)),
+                "bounds": [*range(100, n, 100), n],
+            },
+        )
         with pytest.raises(StoreError, match=r"cannot write .*m.zarr: No space left on device"):
             fill(writer, features(n))
         done = writer.done

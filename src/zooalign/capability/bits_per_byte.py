@@ -192,8 +192,7 @@ def published_bpb(model: Any, texts: Sequence[str]) -> dict[str, Any]:
             raise CapabilityError(f"published_bpb: text {row} is empty, it has no bytes; remove it.")
         if model.max_tokens is not None and len(ids) > model.max_tokens:
             raise CapabilityError(
-                f"published_bpb: text {row} has {len(ids)} tokens, the model takes {model.max_tokens}; "
-                "shorten it."
+                f"published_bpb: text {row} has {len(ids)} tokens, the model takes {model.max_tokens}; shorten it."
             )
     values = []
     with torch.inference_mode():
@@ -236,8 +235,7 @@ def _within_budget(samples: Any, budget: int | None) -> list[int]:
         total += size
     if not chosen:
         raise CapabilityError(
-            f"dataset {samples.name!r}: the first document is longer than byte_budget = {budget}; "
-            "raise byte_budget."
+            f"dataset {samples.name!r}: the first document is longer than byte_budget = {budget}; raise byte_budget."
             if len(samples.ids)
             else f"dataset {samples.name!r} has no documents."
         )

@@ -59,9 +59,7 @@ class Options(Closed):
 class _Task(NamedTuple):
     rows: np.ndarray  # (m,) int64, positions in the dataset
     labels: np.ndarray  # (m,) str
-    splits: list[
-        tuple[np.ndarray, np.ndarray | None, np.ndarray]
-    ]  # train, validation, test: positions in rows
+    splits: list[tuple[np.ndarray, np.ndarray | None, np.ndarray]]  # train, validation, test: positions in rows
     left_out: dict[str, int]  # label -> samples
     target: str  # "label" or "group"
 
@@ -147,9 +145,7 @@ def measure(store: Any, samples: Any, options: Options, report: Report) -> dict[
         n=int(correct.size),
         details={
             "majority_rate": _majority_rate(task),
-            "balanced_accuracy": float(
-                np.mean([correct[truth == c].mean() for c in sorted(set(truth.tolist()))])
-            ),
+            "balanced_accuracy": float(np.mean([correct[truth == c].mean() for c in sorted(set(truth.tolist()))])),
             "classes": classes,
             "samples_per_class": dict(sorted(Counter(task.labels.tolist()).items())),
             "left_out": task.left_out,
@@ -344,9 +340,7 @@ def _path(x: np.ndarray, labels: np.ndarray, strengths: list[float]) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    classifier = LogisticRegression(
-        solver="lbfgs", tol=GRADIENT_TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True
-    )
+    classifier = LogisticRegression(solver="lbfgs", tol=GRADIENT_TOLERANCE, max_iter=MAX_ITERATIONS, warm_start=True)
     for strength in strengths:
         classifier.C = 1.0 / (strength * x.shape[0])  # scikit-learn weighs the sum of losses by C
         with warnings.catch_warnings():

@@ -37,9 +37,7 @@ def build_dataset(spec: DatasetSpec, folder: Path, report: Callable[[str], None]
         If the folder has another name than the dataset, or as the family raises it.
     """
     if folder.name != spec.id:
-        raise DatasetError(
-            f"dataset {spec.id!r} would be written to {folder}; the folder must be named {spec.id!r}."
-        )
+        raise DatasetError(f"dataset {spec.id!r} would be written to {folder}; the folder must be named {spec.id!r}.")
     module = room("datasets", spec.family, "dataset family")
     module.build(module.Options(**spec.options), folder, report)
     return open_samples(folder)

@@ -48,9 +48,7 @@ def unpacked(package: str, subtree: str, cache: Path, report: Callable[[str], No
         _download(package, cache)
         deb = _newest(cache, package)
         if deb is None:
-            raise DatasetError(
-                f"apt-get download {package} left no {package}_*.deb in {cache}; run it by hand."
-            )
+            raise DatasetError(f"apt-get download {package} left no {package}_*.deb in {cache}; run it by hand.")
     target = cache / "unpacked" / deb.stem
     if not target.is_dir():
         staging = target.with_name(f".{target.name}.building")
@@ -92,9 +90,7 @@ def _download(package: str, cache: Path) -> None:
         for deb in staging.glob("*.deb"):
             deb.rename(cache / deb.name)
     except subprocess.TimeoutExpired as error:
-        raise DatasetError(
-            f"apt-get download {package} took over {TIMEOUT_S} s; check the network."
-        ) from error
+        raise DatasetError(f"apt-get download {package} took over {TIMEOUT_S} s; check the network.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -127,9 +127,7 @@ def read_resources(path: Path) -> Iterator[tuple[str, bytes]]:
         version, tree, contents, names = struct.unpack(">IIII", data[4:20])
         yield from _node(data, tree, contents, names, 22 if version >= 2 else 14, 0, "")
     except (OSError, ValueError, struct.error, zlib.error) as error:
-        raise DatasetError(
-            f"{path}: cannot be read ({error}); delete the cache folder, build again."
-        ) from error
+        raise DatasetError(f"{path}: cannot be read ({error}); delete the cache folder, build again.") from error
 
 
 def _node(

@@ -75,11 +75,7 @@ def openclipart(folder: Path, vocabulary: set[str]) -> list[Candidate]:
     for d in drawings:
         caption = _clean(d.title)
         # A title that many drawings share ("untitled", a series) tells nothing about one of them.
-        if (
-            not _usable(caption, vocabulary)
-            or titles[caption] > 3
-            or _UNWANTED.search(f"{d.title} {caption}")
-        ):
+        if not _usable(caption, vocabulary) or titles[caption] > 3 or _UNWANTED.search(f"{d.title} {caption}"):
             continue
         texts = {}
         if (

@@ -116,8 +116,7 @@ def _pair_row(record: Pair, where: str) -> dict[str, Any]:
         "caption": caption,
         "caption_normalised": _required_text(normalised, where, "normalised caption"),
         "texts": [
-            {"name": k, "value": _required_text(v, where, f"text {k!r}")}
-            for k, v in sorted(record.texts.items())
+            {"name": k, "value": _required_text(v, where, f"text {k!r}")} for k, v in sorted(record.texts.items())
         ],
         "group": record.group,
         "alternatives": [

@@ -46,14 +46,8 @@ def read_rows(path: Path, name: str) -> list[tuple[int, dict[str, str]]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise DatasetError(
-            f"{where}, line {line}: not UTF-8 ({error.reason}); save the table as UTF-8."
-        ) from error
-    rows = (
-        _json_rows(text, where)
-        if path.suffix == ".jsonl"
-        else _csv_rows(text, _DELIMITERS[path.suffix], where)
-    )
+        raise DatasetError(f"{where}, line {line}: not UTF-8 ({error.reason}); save the table as UTF-8.") from error
+    rows = _json_rows(text, where) if path.suffix == ".jsonl" else _csv_rows(text, _DELIMITERS[path.suffix], where)
     if not rows:
         raise DatasetError(f"{where}: no rows; write one per image.")
     return rows

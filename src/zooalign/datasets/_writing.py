@@ -179,9 +179,7 @@ def _save(stream: Path, target: Path, features: Features, digest: str) -> None:
     try:
         table = MemoryMappedTable.from_file(str(stream))
         # Without a fingerprint of our own, `datasets` draws a random one into state.json.
-        dataset = datasets.Dataset(
-            table, info=datasets.DatasetInfo(features=features), fingerprint=digest[:16]
-        )
+        dataset = datasets.Dataset(table, info=datasets.DatasetInfo(features=features), fingerprint=digest[:16])
         dataset.save_to_disk(str(target))
         del dataset, table
     finally:

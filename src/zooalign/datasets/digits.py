@@ -91,9 +91,7 @@ def _labels(options: Options) -> Iterator[Label]:
     for split, indices in (("train", train), ("test", test)):
         for i in sorted(indices):
             small = Image.fromarray(grey[i])
-            large = small.resize(
-                (options.size, options.size), Image.Resampling[options.resize_filter.upper()]
-            )
+            large = small.resize((options.size, options.size), Image.Resampling[options.resize_filter.upper()])
             yield Label(
                 id=f"digits-{i:04d}",
                 image=png(large.convert("RGB")),

@@ -131,9 +131,7 @@ def _pairs(options: Options, name: str, report: Callable[[str], None]) -> Iterat
             licence=LICENCE,
         )
     if chosen < options.n:
-        raise DatasetError(
-            f"{name}: n is {options.n}, but there are {chosen} distinct emoji; lower options.n."
-        )
+        raise DatasetError(f"{name}: n is {options.n}, but there are {chosen} distinct emoji; lower options.n.")
 
 
 def _concepts() -> Iterator[_Concept]:

@@ -33,9 +33,7 @@ class Options(DatasetOptions):
         description="A .csv, .tsv or .jsonl file with the columns image (path below `images`) and caption; "
         "id, group, source and licence are optional, further columns are texts of other densities."
     )
-    images: str | None = Field(
-        default=None, description="Folder of the images; null: the folder of the table."
-    )
+    images: str | None = Field(default=None, description="Folder of the images; null: the folder of the table.")
     densities: tuple[str, ...] | None = Field(
         default=None, description="Columns to keep as texts; null: every column that has no other meaning."
     )
@@ -107,9 +105,7 @@ def build(options: Options, folder: Path, report: Callable[[str], None]) -> None
         name=name,
         description=f"{len(rows)} pairs from {Path(options.table).name}.",
         attribution=[
-            Attribution(
-                source, source, options.authors, options.licence + " (see each sample)", "the user's files"
-            )
+            Attribution(source, source, options.authors, options.licence + " (see each sample)", "the user's files")
             for source in sources
         ],
         options=options.model_dump(mode="json"),
@@ -128,14 +124,10 @@ def _rows(options: Options, name: str) -> list[_Row]:
     for needed in ("image", "caption", *(options.densities or ())):
         if needed not in columns:
             raise DatasetError(f"{name}: {table}: {unknown('column', needed, columns)}")
-    taken = [
-        column for column in _densities(columns, options) if column in (*_RESERVED, NORMALISED, AS_WRITTEN)
-    ]
+    taken = [column for column in _densities(columns, options) if column in (*_RESERVED, NORMALISED, AS_WRITTEN)]
     if taken:
         raise DatasetError(f"{name}: {table}: column {taken[0]!r} cannot be a density; rename it.")
-    return [
-        _Row(line, cells, _image_path(images, cells, f"{name}: {table}, line {line}")) for line, cells in rows
-    ]
+    return [_Row(line, cells, _image_path(images, cells, f"{name}: {table}, line {line}")) for line, cells in rows]
 
 
 def _densities(columns: list[str], options: Options) -> list[str]:
@@ -150,9 +142,7 @@ def _image_path(images: Path, cells: dict[str, str], where: str) -> Path:
     path = (images / cells["image"]).resolve()
     # Resolved first, so that neither "..", an absolute path nor a link leads out.
     if not path.is_relative_to(images.resolve()):
-        raise DatasetError(
-            f"{where}: image {cells['image']!r} lies outside {images}; move it into the folder."
-        )
+        raise DatasetError(f"{where}: image {cells['image']!r} lies outside {images}; move it into the folder.")
     if not path.is_file():
         raise DatasetError(f"{where}: image {cells['image']!r} does not exist in {images}; check the name.")
     return path
@@ -164,14 +154,10 @@ def _pairs(rows: list[_Row], options: Options, name: str) -> Iterator[Pair]:
         where = f"{name}: {options.table}, line {row.line}"
         cells = row.cells
         if not cells["caption"].strip():
-            raise DatasetError(
-                f"{where}: empty caption of image {cells['image']!r}; write one or delete the row."
-            )
+            raise DatasetError(f"{where}: empty caption of image {cells['image']!r}; write one or delete the row.")
         identity = cells["id"] if "id" in cells else cells["image"]
         if identity in seen:
-            raise DatasetError(
-                f"{where}: id {identity!r} already stands on line {seen[identity]}; make ids unique."
-            )
+            raise DatasetError(f"{where}: id {identity!r} already stands on line {seen[identity]}; make ids unique.")
         seen[identity] = row.line
         yield Pair(
             id=identity,

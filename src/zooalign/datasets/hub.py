@@ -40,9 +40,7 @@ class Options(DatasetOptions):
     group: str | None = Field(default=None, description="Column of the domains; null: none.")
     n: int | None = Field(default=None, ge=2, description="First rows to take; null: all.")
     licence: str = Field(default="not stated", description="Licence of the dataset.")
-    authors: str = Field(
-        default="see the dataset's card", description="Whose work it is, for ATTRIBUTION.md."
-    )
+    authors: str = Field(default="see the dataset's card", description="Whose work it is, for ATTRIBUTION.md.")
 
 
 def fingerprint(options: Options) -> str | None:
@@ -78,9 +76,7 @@ def build(options: Options, folder: Path, report: Callable[[str], None]) -> None
         name=name,
         description=f"{options.path}, split {options.split}, revision {options.revision or 'on disk'}.",
         attribution=[
-            Attribution(
-                options.path, options.path, options.authors, options.licence, f"dataset {options.path}"
-            )
+            Attribution(options.path, options.path, options.authors, options.licence, f"dataset {options.path}")
         ],
         options=options.model_dump(),
         family="hub",

@@ -104,9 +104,7 @@ def build(options: Options, folder: Path, report: Callable[[str], None]) -> None
 def _texts(options: Options) -> list[str]:
     """Distinct texts of a collection, white space at the ends stripped."""
     collection = COLLECTIONS[options.collection]
-    path = (
-        package_folder("evals", "evals==3.0.1.post1", "openwebtext") / "registry" / "data" / collection.file
-    )
+    path = package_folder("evals", "evals==3.0.1.post1", "openwebtext") / "registry" / "data" / collection.file
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         texts = [row[collection.key] for row in rows if collection.only in (None, row.get("type"))]

@@ -150,15 +150,11 @@ def _choose(
             by_caption[caption].alternatives.append(view)
             continue
         pictures.add(image)
-        by_caption[caption] = _Chosen(
-            candidate, caption, candidate.style or _style(raw, candidate), png(image)
-        )
+        by_caption[caption] = _Chosen(candidate, caption, candidate.style or _style(raw, candidate), png(image))
         if len(by_caption) % 256 == 0:
             report(f"{name}: {len(by_caption)} of {options.n} pairs")
     if len(by_caption) < options.n:
-        raise DatasetError(
-            f"{name}: n is {options.n}, there are {len(by_caption)} distinct pairs; lower options.n."
-        )
+        raise DatasetError(f"{name}: n is {options.n}, there are {len(by_caption)} distinct pairs; lower options.n.")
     report(f"{name}: left out {', '.join(f'{v} {k}' for k, v in sorted(dropped.items()))}")
     ordered = sorted(by_caption.values(), key=lambda c: hashlib.sha256(c.candidate.id.encode()).digest())
     return ordered[: options.n]

@@ -183,9 +183,7 @@ def _write_name(
         ha="left" if dx > 0 else "right" if dx < 0 else "center",
         va="center" if not steep else "bottom" if dy > 0 else "top",
         # A line to a name that had to move away from its point.
-        arrowprops={"arrowstyle": "-", "lw": 0.6, "color": GREY, "shrinkA": 0, "shrinkB": 4}
-        if line
-        else None,
+        arrowprops={"arrowstyle": "-", "lw": 0.6, "color": GREY, "shrinkA": 0, "shrinkB": 4} if line else None,
         zorder=5,
     )
 

@@ -174,19 +174,13 @@ def _cells(axes: Axes, bar_axes: Axes, grid: np.ndarray, rows: pd.DataFrame, opt
         rasterized=n > 60,
     )
     for i, j in zip(*np.nonzero(~np.isfinite(grid)), strict=True):
-        look = (
-            {"facecolor": "#DDDDDD"}
-            if i == j
-            else {"facecolor": "white", "hatch": "////", "edgecolor": "#999999"}
-        )
+        look = {"facecolor": "#DDDDDD"} if i == j else {"facecolor": "white", "hatch": "////", "edgecolor": "#999999"}
         axes.add_patch(Rectangle((j, i), 1, 1, linewidth=0, zorder=2, **look))
     if _cell_in(n) >= _SMALLEST_CELL_WITH_VALUE:
         size = _cell_in(n) * 72 * 0.25
         for i, j in zip(*np.nonzero(np.isfinite(grid)), strict=True):
             ink = _ink(colours(norm(grid[i, j])))
-            axes.text(
-                j + 0.5, i + 0.5, _short(grid[i, j]), ha="center", va="center", fontsize=size, color=ink
-            )
+            axes.text(j + 0.5, i + 0.5, _short(grid[i, j]), ha="center", va="center", fontsize=size, color=ink)
     axes.set(xlim=(0, n), ylim=(n, 0))
     bar = axes.figure.colorbar(mesh, cax=bar_axes)
     bar.outline.set_visible(False)

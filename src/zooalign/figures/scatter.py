@@ -201,9 +201,7 @@ def _panels(figure: Figure, points: list[_Point], higher_is_better: bool) -> lis
         if gap > 0.6 * span:
             narrow, space = 0.22, 0.02
             first = figure.add_axes((left, bottom, narrow, height))
-            second = figure.add_axes(
-                (left + narrow + space, bottom, width - narrow - space, height), sharey=first
-            )
+            second = figure.add_axes((left + narrow + space, bottom, width - narrow - space, height), sharey=first)
             second.spines["left"].set_visible(False)
             second.tick_params(axis="y", left=False, labelleft=False)
             for axes, x in ((first, 1), (second, 0)):
@@ -232,9 +230,7 @@ def _draw(axes: Axes, points: list[_Point], n: int) -> None:
         xs = [p.x] * len(p.singles)
         axes.scatter(xs, p.singles, s=small, color=_drawing.BLUE, alpha=fade, lw=0, zorder=2)
         xs = [p.x] * len(p.with_controls)
-        axes.scatter(
-            xs, p.with_controls, s=small, color=_drawing.GREY, alpha=2 * fade, marker="x", lw=0.9, zorder=2
-        )
+        axes.scatter(xs, p.with_controls, s=small, color=_drawing.GREY, alpha=2 * fade, marker="x", lw=0.9, zorder=2)
         if p.x_error:
             axes.errorbar(p.x, p.mean, xerr=p.x_error, color=_drawing.INK, lw=1, zorder=3)
     size = 60 if n <= _MANY else 24

@@ -106,3 +106,33 @@ def squared_norms(a, first, out):
             v = np.float64(row[p])
             total += v * v
         out[i] = total
+
+
+@compiled()
+def unpack(packed, diagonal, full):
+    """full (n, n) symmetric from [diagonal |] upper triangle row by row; entries keep their packed scale."""
+    n = full.shape[0]
+    p = n if diagonal else 0
+    for i in range(n):
+        full[i, i] = packed[i] if diagonal else np.float32(0)
+        for j in range(i + 1, n):
+            full[i, j] = packed[p + j - i - 1]
+            full[j, i] = packed[p + j - i - 1]
+        p += n - i - 1
+
+
+@compiled()
+def pack_permuted(full, order, diagonal, packed):
+    """The packed form of the matrix whose entry (i, j) is full[order[i], order[j]]."""
+    n = full.shape[0]
+    if diagonal:
+        for i in range(n):
+            packed[i] = full[order[i], order[i]]
+    p = n if diagonal else 0
+    for i in range(n):
+        row = full[order[i]]
+        out = packed[p : p + n - i - 1]
+        names = order[i + 1 :]
+        for j in range(n - i - 1):
+            out[j] = row[names[j]]
+        p += n - i - 1

@@ -260,3 +260,47 @@ def sequence_terms(a, b, common, edits):
                 corner_d = above_d
         common[i] = longest[k]
         edits[i] = distance[k]
+
+
+@compiled()
+def lists_within(lists, half, side, position, k, found):
+    """The first k stored neighbours of every member of one half that belong to that half, renumbered.
+
+    lists (n, k_max); half (n,) 0 or 1; position (n,) place of a sample inside its half; found (m, k) for the
+    m members of `side` in order. A list that runs out is filled with the lowest members not in it; the
+    number of such lists is returned.
+    """
+    n, longest = lists.shape
+    m = found.shape[0]
+    short = 0
+    row = 0
+    taken = np.zeros(m, np.uint8)
+    for i in range(n):
+        if half[i] != side:
+            continue
+        c = 0
+        for t in range(longest):
+            j = lists[i, t]
+            if half[j] == side:
+                found[row, c] = position[j]
+                taken[position[j]] = 1
+                c += 1
+                if c == k:
+                    break
+        if c < k:
+            short += 1
+            taken[row] = 1
+            j = 0
+            while c < k:
+                if taken[j] == 0:
+                    found[row, c] = j
+                    taken[j] = 1
+                    c += 1
+                j += 1
+            for t in range(m):
+                taken[t] = 0
+        else:
+            for t in range(c):
+                taken[found[row, t]] = 0
+        row += 1
+    return short

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zooalign.errors import MetricError
-from zooalign.metrics import _hsic, _lists, check_k, check_pair
+from zooalign.metrics import _hsic, cknna_exact
 
 if TYPE_CHECKING:
     from zooalign.indexing import Index
 
 VERSION = 1
-NEEDS = frozenset({"neighbors", "similarities"})
+NEEDS = cknna_exact.NEEDS
 TAKES_K = True
 SYMMETRIC = False
 RANGE = None
-IDENTITY = 1.0
+IDENTITY = None
 HAS_TERMS = False
 
 
@@ -38,7 +37,7 @@ def chance(n: int, k: int) -> float | None:
 
 
 def matrix(x: Index, y: Index, k: int) -> np.ndarray:
-    """Ratio of unbiased HSICs of (mask K, mask L), mask = neighbours in both, for every layer pair.
+    """HSIC(K, L) / (sqrt(HSIC(K, K) HSIC(L, L)) + 1e-6) of masked kernels, for every layer pair.
 
     Parameters
     ----------
@@ -50,8 +49,8 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (Lx, Ly)
-        1 at identity; equals unbiased_cka at k = n - 1; can exceed 1 at large k where all similarities are
-        high; slightly asymmetric, since the masks are. NaN where a layer's own HSIC is not positive.
+        Below 1 at identity by 1e-6 / HSIC(K, K), about 1e-4; unbiased_cka_published at k = n - 1; can exceed 1
+        at large k where all similarities are high; slightly asymmetric, since the masks are.
 
     Raises
     ------
@@ -60,58 +59,11 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
 
     Notes
     -----
-    The denominators use each model's own mask. Without the published 1e-6, see `cknna_published`. Sparse:
-    n k operations per layer pair, in float64.
+    The denominators use each model's own mask; the constant is the published code's and `cknna_exact` is
+    without it. The paper's equations 16-18 say something else: `cknna_centered`.
 
     References
     ----------
-    Huh et al. 2024, arXiv 2405.07987, public code; the paper's equations 16-18 are `cknna_centered`.
+    Huh et al. 2024, arXiv 2405.07987, public code.
     """
-    return _hsic.ratio(*parts("cknna", x, y, k))
-
-
-def parts(metric: str, x: Index, y: Index, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Masked HSIC of every layer pair (Lx, Ly) and of both sides with themselves (Lx,), (Ly,).
-
-    Parameters
-    ----------
-    metric : str
-        For messages.
-    x, y, k
-        As in :func:`matrix`.
-
-    Returns
-    -------
-    tuple of ndarray of float64
-        See above.
-    """
-    check_pair(x, y)
-    k = check_k(metric, x, y, k, least=2)
-    if x.n < 4:
-        raise MetricError(f"{metric} needs at least 4 samples; {x.name} has {x.n}. Use more samples.")
-    from zooalign.kernels import edges
-
-    cross = np.empty((x.n_layers, y.n_layers))
-    edges.masked_hsic(*_graph(x, k), *_graph(y, k), cross)
-    return cross, _own(x, k), _own(y, k)
-
-
-def _graph(x: Index, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    weights = _lists.edge_weights(x, "similarities", k)
-    return x.lists(k), weights, _lists.two_way_weights(x, "similarities", k)
-
-
-def _own(x: Index, k: int) -> np.ndarray:
-    """Every layer with itself, (L,), by the same kernel: identity is exactly 1."""
-
-    def compute() -> np.ndarray:
-        from zooalign.kernels import edges
-
-        graph = _graph(x, k)
-        own = np.empty((x.n_layers, 1, 1))
-        for layer in range(x.n_layers):
-            one = [np.ascontiguousarray(a[:, layer : layer + 1]) for a in graph]
-            edges.masked_hsic(*one, *one, own[layer])
-        return own[:, 0, 0]
-
-    return x.derived(("masked hsic", k), compute)
+    return _hsic.ratio(*cknna_exact.parts("cknna", x, y, k), added=1e-6)

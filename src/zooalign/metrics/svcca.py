@@ -70,33 +70,19 @@ def matrix(x: Index, y: Index, k: int | None = None) -> np.ndarray:
     correlations as singular values.
     """
     check_pair(x, y)
-    return correlations(x.array("subspace"), y.array("subspace"))
-
-
-def correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The score from orthonormal bases a (La, n, r) and b (Lb, n, r), float64; inputs already checked.
-
-    Parameters
-    ----------
-    a, b : ndarray of float64
-        Zero columns stand for directions that are not there.
-
-    Returns
-    -------
-    ndarray of float64, shape (La, Lb)
-        NaN where a basis is empty.
-    """
     # Products of one fixed shape (r, n) (n, r) per layer pair: no layer's value depends on the others.
-    cross = (
-        np.ascontiguousarray(a.transpose(0, 2, 1))[:, None] @ np.ascontiguousarray(b)[None]
-    )  # (La, Lb, r, r)
-    values = nuclear_norms(cross)
-    rank_a, rank_b = (np.any(u != 0.0, axis=1).sum(axis=1) for u in (a, b))
-    ranks = np.minimum(rank_a[:, None], rank_b[None, :])
+    cross = _transposed(x)[:, None] @ y.array("subspace")[None]  # (Lx, Ly, r, r)
+    values = np.linalg.svd(cross, compute_uv=False).clip(max=1.0).sum(axis=-1)
+    ranks = np.minimum(_ranks(x)[:, None], _ranks(y)[None, :])
     with np.errstate(invalid="ignore"):
         return np.where(ranks > 0, values / np.maximum(ranks, 1), np.nan)
 
 
-def nuclear_norms(cross: np.ndarray) -> np.ndarray:
-    """Sums of singular values of small matrices (..., r, r) with singular values of at most 1."""
-    return np.linalg.svd(cross, compute_uv=False).clip(max=1.0).sum(axis=-1)
+def _transposed(x: Index) -> np.ndarray:
+    """Bases as rows, (L, r, n) float64."""
+    return x.derived("bases as rows", lambda: np.ascontiguousarray(x.array("subspace").transpose(0, 2, 1)))
+
+
+def _ranks(x: Index) -> np.ndarray:
+    """Directions that each layer has, (L,); missing ones are stored as zero columns."""
+    return x.derived("subspace ranks", lambda: np.any(x.array("subspace") != 0.0, axis=1).sum(axis=1))

@@ -77,9 +77,7 @@ def inception_v3(tensors: dict[str, np.ndarray], module: Any) -> dict[str, np.nd
     normalisations = sorted(starts, key=_number)
     units = [n for n, m in module.named_modules() if hasattr(m, "conv") and hasattr(m, "bn")]
     if not len(kernels) == len(normalisations) == len(units):
-        message = (
-            f"{len(kernels)} convolutions and {len(normalisations)} normalisations for {len(units)} units"
-        )
+        message = f"{len(kernels)} convolutions and {len(normalisations)} normalisations for {len(units)} units"
         raise WeightsError(message)
     state = {}
     for kernel, start, unit in zip(kernels, normalisations, units, strict=True):

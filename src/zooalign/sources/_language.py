@@ -47,29 +47,21 @@ class TransformersLanguageModel(LanguageModel):
     ) -> None:
         config = module.config.get_text_config()
         if getattr(module.config, "is_encoder_decoder", False):
-            message = (
-                f"{type(module).__name__} has an encoder and a decoder: only models of one stack are read"
-            )
+            message = f"{type(module).__name__} has an encoder and a decoder: only models of one stack are read"
             raise WeightsError(message)
         pad_id = tokenizer.pad_token_id
         if pad_id is None:
             pad_id = tokenizer.eos_token_id
         if pad_id is None:
-            message = (
-                f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end-of-text token"
-            )
+            message = f"the tokenizer {type(tokenizer).__name__} has neither a padding nor an end-of-text token"
             raise WeightsError(message)
         bos_id = tokenizer.bos_token_id
         if start_token is not None:
             bos_id = tokenizer.get_vocab().get(start_token)
             if bos_id is None:
-                message = (
-                    f"the tokenizer {type(tokenizer).__name__} has no token {start_token!r} (start_token)"
-                )
+                message = f"the tokenizer {type(tokenizer).__name__} has no token {start_token!r} (start_token)"
                 raise WeightsError(message)
-        tokenizer.model_max_length = int(
-            1e30
-        )  # its own limit only makes it warn; we report lengths ourselves
+        tokenizer.model_max_length = int(1e30)  # its own limit only makes it warn; we report lengths ourselves
         layers = config.num_hidden_layers
         super().__init__(
             module,
@@ -82,9 +74,7 @@ class TransformersLanguageModel(LanguageModel):
             tokenizer_description={
                 "class": type(tokenizer).__name__,
                 "vocabulary": len(tokenizer),
-                "special_tokens": {
-                    k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)
-                },
+                "special_tokens": {k: str(v) for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)},
                 "text_prefix": text_prefix,
                 "start_token": start_token,
             },
@@ -98,9 +88,7 @@ class TransformersLanguageModel(LanguageModel):
         if not texts:
             return []
         prefixed = [self._text_prefix + text for text in texts]
-        return self._tokenizer(prefixed, add_special_tokens=True, truncation=False, padding=False)[
-            "input_ids"
-        ]
+        return self._tokenizer(prefixed, add_special_tokens=True, truncation=False, padding=False)["input_ids"]
 
     def tokenize_document(self, text: str) -> list[int]:
         """See :meth:`LanguageModel.tokenize_document`."""

@@ -32,13 +32,9 @@ class Preprocessing(BaseModel, extra="forbid", frozen=True):
     mean: tuple[float, float, float] = Field(description="Subtracted per channel, in units of `scale`.")
     std: tuple[float, float, float] = Field(description="Divided by per channel, in units of `scale`.")
     crop_pct: float = Field(default=1.0, gt=0, le=1, description="Input size over resized size, 0 to 1.")
-    crop_mode: Literal["center", "squash"] = Field(
-        default="center", description="Keep the aspect ratio or not."
-    )
+    crop_mode: Literal["center", "squash"] = Field(default="center", description="Keep the aspect ratio or not.")
     scale: Literal["unit", "byte"] = Field(default="unit", description="Pixels in 0..1 or in 0..255.")
-    channels: Literal["RGB", "BGR"] = Field(
-        default="RGB", description="Channel order the model was trained on."
-    )
+    channels: Literal["RGB", "BGR"] = Field(default="RGB", description="Channel order the model was trained on.")
 
     @model_validator(mode="after")
     def _check_size(self) -> Preprocessing:
@@ -89,9 +85,7 @@ class Preprocessing(BaseModel, extra="forbid", frozen=True):
             portrait = image.size[0] <= image.size[1]
             resized_width, resized_height = (resized_width, other) if portrait else (other, resized_height)
         if image.size != (resized_width, resized_height):
-            image = image.resize(
-                (resized_width, resized_height), Image.Resampling[self.interpolation.upper()]
-            )
+            image = image.resize((resized_width, resized_height), Image.Resampling[self.interpolation.upper()])
         left, top = round((resized_width - width) / 2), round((resized_height - height) / 2)
         return image.crop((left, top, left + width, top + height))
 
@@ -115,19 +109,13 @@ def from_timm_config(config: dict[str, Any], image_size: int | None = None) -> P
     WeightsError
         If a value is missing (timm would fall back to ImageNet's) or the crop mode is not supported.
     """
-    missing = [
-        key for key in ("input_size", "interpolation", "mean", "std", "crop_pct") if config.get(key) is None
-    ]
+    missing = [key for key in ("input_size", "interpolation", "mean", "std", "crop_pct") if config.get(key) is None]
     if missing:
-        message = (
-            f"its configuration gives no {', '.join(missing)}: state `preprocessing` in the row's options"
-        )
+        message = f"its configuration gives no {', '.join(missing)}: state `preprocessing` in the row's options"
         raise WeightsError(message)
     crop_mode = config.get("crop_mode") or "center"
     if crop_mode not in ("center", "squash"):
-        message = (
-            f"its configuration asks for crop_mode {crop_mode!r}, which is not supported (center, squash)"
-        )
+        message = f"its configuration asks for crop_mode {crop_mode!r}, which is not supported (center, squash)"
         raise WeightsError(message)
     size = (3, image_size, image_size) if image_size else tuple(config["input_size"])
     return Preprocessing(

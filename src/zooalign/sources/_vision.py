@@ -51,9 +51,7 @@ class TimmVisionModel(VisionModel):
     ) -> None:
         forward = getattr(module, "forward_intermediates", None)
         if forward is None:
-            message = (
-                f"timm's {type(module).__name__} has no forward_intermediates: its layers cannot be read"
-            )
+            message = f"timm's {type(module).__name__} has no forward_intermediates: its layers cannot be read"
             raise WeightsError(message)
         self._forward: Any = forward
         self._tokens = "return_prefix_tokens" in inspect.signature(forward).parameters
@@ -80,9 +78,7 @@ class TimmVisionModel(VisionModel):
         if self._pooled:
             layers.append(VisionLayer(None, self._network.forward_head(final, pre_logits=True).unsqueeze(1)))
         if len(layers) != len(self.layer_names):
-            message = (
-                f"timm gave {len(layers)} layers where its own description names {len(self.layer_names)}"
-            )
+            message = f"timm gave {len(layers)} layers where its own description names {len(self.layer_names)}"
             raise WeightsError(message)
         return layers
 
@@ -90,9 +86,7 @@ class TimmVisionModel(VisionModel):
         """See :meth:`VisionModel.logits`."""
         pixels = self._like_module(pixels)
         if self._head is not None:
-            return self._head(
-                self._network.forward_head(self._network.forward_features(pixels), pre_logits=True)
-            )
+            return self._head(self._network.forward_head(self._network.forward_features(pixels), pre_logits=True))
         return self.module(pixels) if self._classifier else None
 
     def _layer(self, found: Any) -> VisionLayer:

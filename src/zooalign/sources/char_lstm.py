@@ -130,9 +130,7 @@ def prepare(options: Options, weight_file: Path, folder: Path) -> None:
             file: Any = opened  # its stubs know neither groups nor arrays apart
             state = {"embedding.weight": file["embedding/embedding/embeddings:0"][()]}
             for layer in ("rnn_1", "rnn_2"):
-                parts = [
-                    file[f"{layer}/{layer}/{part}:0"][()] for part in ("kernel", "recurrent_kernel", "bias")
-                ]
+                parts = [file[f"{layer}/{layer}/{part}:0"][()] for part in ("kernel", "recurrent_kernel", "bias")]
                 state |= {f"{layer}.{k}": v for k, v in _from_fused_lstm(*parts).items()}
             state["attention.weight"] = file["attention/attention/attention_W:0"][()].T
             state["output.weight"] = file["output/output/kernel:0"][()].T

@@ -74,9 +74,7 @@ def prepare(options: Options, weight_file: Path, folder: Path) -> None:
     save_tokenizer(weight_file, folder)
     try:
         with torch.device("meta"):
-            module = transformers.AutoModelForCausalLM.from_config(
-                read_config(weight_file), dtype=torch.float32
-            )
+            module = transformers.AutoModelForCausalLM.from_config(read_config(weight_file), dtype=torch.float32)
         state = load_gguf_checkpoint(
             str(weight_file), return_tensors=True, model_to_load=module, torch_dtype=torch.float32
         )["tensors"]

@@ -30,9 +30,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
     weights: PackagedFile = Field(description="ONNX file inside an installed package.")
     architecture: str = Field(description="Name in timm, of the DINOv2 family.")
     backbone: str = Field(default="backbone.", description="Start of the parameter names in the graph.")
-    preprocessing: Preprocessing = Field(
-        description="What the weights were trained on, and the size to run at."
-    )
+    preprocessing: Preprocessing = Field(description="What the weights were trained on, and the size to run at.")
 
 
 def weight_file(options: Options, folder: Path) -> Path:
@@ -105,9 +103,7 @@ def lift(file: Path, backbone: str, blocks: int) -> dict[str, torch.Tensor]:
 
     weights = _named_weights(file)
     try:
-        positions = [
-            next(v for k, v in weights.items() if k.startswith(f"onnx::{o}")) for o in ("Concat", "Reshape")
-        ]
+        positions = [next(v for k, v in weights.items() if k.startswith(f"onnx::{o}")) for o in ("Concat", "Reshape")]
         state = {
             "cls_token": weights[backbone + "embeddings.cls_token"],
             "pos_embed": torch.cat(positions, dim=1),  # class token's position, then the grid's
@@ -176,9 +172,7 @@ def _block(weights: dict[str, torch.Tensor], source: str, target: str) -> dict[s
 
     state = {}
     for ending in ("weight", "bias"):
-        parts = [
-            weights[f"{source}attention.attention.{part}.{ending}"] for part in ("query", "key", "value")
-        ]
+        parts = [weights[f"{source}attention.attention.{part}.{ending}"] for part in ("query", "key", "value")]
         state[f"{target}attn.qkv.{ending}"] = torch.cat(parts)
         state[f"{target}attn.proj.{ending}"] = weights[f"{source}attention.output.dense.{ending}"]
         for part in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):

@@ -28,9 +28,7 @@ _FINGERPRINT = "fingerprint.json"
 class Options(BaseModel, extra="forbid", frozen=True):
     """Architecture and seed; a language model borrows configuration and tokenizer from a trained one."""
 
-    library: Literal["timm", "transformers"] = Field(
-        description="timm for vision, transformers for language."
-    )
+    library: Literal["timm", "transformers"] = Field(description="timm for vision, transformers for language.")
     seed: int = Field(ge=0, description="Seed of torch's generator.")
     architecture: str | None = Field(default=None, description="timm: name of the architecture.")
     architecture_options: dict[str, Any] = Field(default={}, description="timm: arguments of create_model.")
@@ -55,9 +53,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
             raise ValueError(message)
         one_place = (self.gguf is None) != (self.path is None)
         if self.library == "transformers" and (not one_place or self.architecture or self.preprocessing):
-            message = (
-                "library transformers needs either `gguf` or `path`, and no `architecture` or `preprocessing`"
-            )
+            message = "library transformers needs either `gguf` or `path`, and no `architecture` or `preprocessing`"
             raise ValueError(message)
         return self
 

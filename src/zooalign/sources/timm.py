@@ -22,9 +22,7 @@ VERSION = 1
 class Options(BaseModel, extra="forbid", frozen=True):
     """Which model; exactly one of name and path."""
 
-    name: str | None = Field(
-        default=None, description="Name in timm with its tag; also that of the hub repository."
-    )
+    name: str | None = Field(default=None, description="Name in timm with its tag; also that of the hub repository.")
     hub_id: str | None = Field(default=None, description="Repository on the hub where it is not timm/name.")
     revision: str | None = Field(
         default=None,
@@ -32,9 +30,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
         description="Commit of the repository, 40 hexadecimal digits.",
     )
     path: str | None = Field(default=None, description="Local folder with config.json and model.safetensors.")
-    image_size: int | None = Field(
-        default=None, gt=0, description="Edge in pixels, where not the weights' own."
-    )
+    image_size: int | None = Field(default=None, gt=0, description="Edge in pixels, where not the weights' own.")
     pooled: bool | None = Field(default=None, description="Add the pooled feature as a last layer.")
     preprocessing: Preprocessing | None = Field(
         default=None, description="Where the configuration gives none or another is wanted."
@@ -67,9 +63,7 @@ def weight_file(options: Options, folder: Path) -> Path:
         repository = options.hub_id or f"timm/{options.name}"
         fetch_repository(repository, options.revision or "", folder, ("config.json", "model.safetensors"))
     if not file.is_file() or not (place / "config.json").is_file():
-        message = (
-            f"{options.name or place.name!r} has no config.json and model.safetensors: nothing else is read"
-        )
+        message = f"{options.name or place.name!r} has no config.json and model.safetensors: nothing else is read"
         raise WeightsError(message)
     return file
 
@@ -84,9 +78,7 @@ def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:
     """
     place = _place(options, folder)
     config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-    preprocessing = options.preprocessing or from_timm_config(
-        config.get("pretrained_cfg") or {}, options.image_size
-    )
+    preprocessing = options.preprocessing or from_timm_config(config.get("pretrained_cfg") or {}, options.image_size)
     changed = {} if options.image_size is None else {"img_size": options.image_size}
     try:
         # timm's own loader: strict, and it knows how each architecture resamples its positions.

@@ -78,9 +78,7 @@ def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:
     if options.keys == "position":
         state = match_by_position(state, module.state_dict())
     load_state(module, state, options.architecture)
-    return TimmVisionModel(
-        module, options.preprocessing, pooled=options.pooled, classifier=options.classifier
-    )
+    return TimmVisionModel(module, options.preprocessing, pooled=options.pooled, classifier=options.classifier)
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
@@ -116,9 +114,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         raise WeightsError(message) from error
 
 
-def match_by_position(
-    source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]
-) -> dict[str, torch.Tensor]:
+def match_by_position(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Rename the tensors of one implementation to another's, pairing them in order.
 
     Parameters
@@ -137,9 +133,7 @@ def match_by_position(
         If the numbers differ, or a pair differs in shape or in the last part of its name.
     """
     if len(source) != len(target):
-        message = (
-            f"the checkpoint has {len(source)} tensors, the architecture {len(target)}: they cannot be paired"
-        )
+        message = f"the checkpoint has {len(source)} tensors, the architecture {len(target)}: they cannot be paired"
         raise WeightsError(message)
     renamed = {}
     for (key, tensor), (name, own) in zip(source.items(), target.items(), strict=True):
@@ -160,9 +154,7 @@ def _select(checkpoint: dict[str, Any], options: Options) -> dict[str, torch.Ten
             message = f"the checkpoint has no entry {options.state_key!r}; it has {known}"
             raise WeightsError(message)
         checkpoint = checkpoint[options.state_key]
-    chosen = {
-        k.removeprefix(options.prefix): v for k, v in checkpoint.items() if k.startswith(options.prefix)
-    }
+    chosen = {k.removeprefix(options.prefix): v for k, v in checkpoint.items() if k.startswith(options.prefix)}
     if not chosen:
         first = next(iter(checkpoint), "")
         message = f"no key of the checkpoint starts with {options.prefix!r}; the first is {first!r}"

@@ -34,9 +34,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
     start_token: str | None = Field(
         default=None, description="Token before a document, where it is not the tokenizer's BOS."
     )
-    causal: bool | None = Field(
-        default=None, description="Load the next-token head; None: as its config says."
-    )
+    causal: bool | None = Field(default=None, description="Load the next-token head; None: as its config says.")
 
     @model_validator(mode="after")
     def _check_place(self) -> Options:
@@ -44,9 +42,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
             message = "give exactly one of `hub_id`, `folder` (package and file) and `path`"
             raise ValueError(message)
         if (self.hub_id is None) != (self.revision is None):
-            message = (
-                "`hub_id` needs `revision`, a commit of 40 hexadecimal digits, and no other place has one"
-            )
+            message = "`hub_id` needs `revision`, a commit of 40 hexadecimal digits, and no other place has one"
             raise ValueError(message)
         return self
 

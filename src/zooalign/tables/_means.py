@@ -65,9 +65,7 @@ def scores(rows: pd.DataFrame, symmetric: bool = True) -> dict[tuple[str, str], 
     symmetric : bool
         Whether a row also gives the score of the turned pair, where that has no row of its own.
     """
-    found = {
-        (x, y): float(s) for x, y, s in zip(rows["model_x"], rows["model_y"], rows["score"], strict=True)
-    }
+    found = {(x, y): float(s) for x, y, s in zip(rows["model_x"], rows["model_y"], rows["score"], strict=True)}
     if not symmetric:
         return found
     return {(y, x): s for (x, y), s in found.items()} | found
@@ -89,9 +87,7 @@ def trained(models: pd.DataFrame, modality: str) -> list[str]:
     return sorted(chosen["id"])
 
 
-def partners(
-    models: pd.DataFrame, modality: str, side: str, found: dict[tuple[str, str], float]
-) -> list[str]:
+def partners(models: pd.DataFrame, modality: str, side: str, found: dict[tuple[str, str], float]) -> list[str]:
     """Trained models of `side` that have a score with at least one model of `modality`, sorted.
 
     A model that failed altogether is thereby in nobody's mean, and the means still compare; a model that

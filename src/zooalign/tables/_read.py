@@ -80,9 +80,7 @@ def read_row_file(path: Path) -> pa.Table:
             raise StoreError(f"{path}: column {missing[0]!r} is missing. {_AGAIN}")
         table = table.select(schema.names).replace_schema_metadata(None).cast(schema)
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}"
-        ) from error
+        raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}") from error
     for name in schema.names:
         if name not in ("chance", "matrix", "terms") and table[name].null_count:
             raise StoreError(f"{path}: column {name!r} has empty fields. {_AGAIN}")
@@ -142,9 +140,7 @@ def read_capability(paths: Iterable[Path | str]) -> pd.DataFrame:
                 f"({record.unit!r}, {other.unit!r}). Delete the older one and run the sweep again."
             )
         fields = record.model_dump(include=set(CAPABILITY_COLUMNS) - {"reason"})
-        rows.append(
-            {**fields, "reason": str(record.details.get("reason", "")) if record.value is None else ""}
-        )
+        rows.append({**fields, "reason": str(record.details.get("reason", "")) if record.value is None else ""})
     frame = pd.DataFrame(rows, columns=list(CAPABILITY_COLUMNS)).astype(CAPABILITY_COLUMNS)
     return frame.sort_values(["capability", "model"], kind="stable", ignore_index=True)
 
@@ -157,9 +153,7 @@ def _record(path: Path) -> CapabilityRecord:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise StoreError(
-            f"{path}: not a capability record: {place or 'file'}: {first['msg']}. {_AGAIN}"
-        ) from error
+        raise StoreError(f"{path}: not a capability record: {place or 'file'}: {first['msg']}. {_AGAIN}") from error
     if record.model != path.stem:
         raise StoreError(f"{path}: holds the record of {record.model!r}. {_AGAIN}")
     return record

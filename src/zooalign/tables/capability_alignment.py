@@ -30,16 +30,12 @@ class Options(Closed):
     datasets: tuple[str, ...] | None = Field(
         default=None, description="Datasets, in this order; null: all of the alignment table, sorted."
     )
-    symmetric: bool = Field(
-        default=True, description="Whether the metric is symmetric (each pair computed once)."
-    )
+    symmetric: bool = Field(default=True, description="Whether the metric is symmetric (each pair computed once).")
 
 
 def write(found: Findings, path: Path) -> None:
     """Write `path`.csv and `path`.md from what a sweep found."""
-    options = Options(
-        metric=found.metric, k=found.k, datasets=found.sweep.config.datasets, symmetric=found.symmetric
-    )
+    options = Options(metric=found.metric, k=found.k, datasets=found.sweep.config.datasets, symmetric=found.symmetric)
     files = (Path(f"{path}{suffix}") for suffix in SUFFIXES)
     make(found.alignment, found.capability, found.models, options, *files, left_out=found.sweep.left_out)
 
@@ -143,9 +139,7 @@ def _add_capability(
         found = known.get(model)
         row[name] = None if found is None or found.reason else float(found.value)
         row[f"{name}_se"] = (
-            None
-            if found is None or found.standard_error != found.standard_error
-            else float(found.standard_error)
+            None if found is None or found.standard_error != found.standard_error else float(found.standard_error)
         )
         if (name, model) in failed:
             reasons[model].append(f"{name}: {failed[name, model]}")
@@ -227,8 +221,7 @@ def _markdown(
     for modality in ("vision", "language"):
         names = trained(models, modality)
         lines.append(
-            f"- Means over {modality} models are over the {len(names)} trained ones: "
-            f"{', '.join(names) or 'none'}."
+            f"- Means over {modality} models are over the {len(names)} trained ones: {', '.join(names) or 'none'}."
         )
     lines += [
         "- A model without any score is in no mean.",
@@ -244,9 +237,7 @@ def _markdown(
 
 def _header(modality: str, units: dict[str, tuple[str, bool]], datasets: list[str]) -> list[str]:
     header = ["model", "family", "objective"]
-    header += [
-        f"{name} ({unit}, {'higher' if up else 'lower'} is better)" for name, (unit, up) in units.items()
-    ]
+    header += [f"{name} ({unit}, {'higher' if up else 'lower'} is better)" for name, (unit, up) in units.items()]
     for dataset in datasets:
         header += [f"{dataset}: with {OTHER[modality]}", f"{dataset}: rank", f"{dataset}: with {modality}"]
     return [*header, "missing"]
