@@ -54,7 +54,8 @@ case "${1:-}" in
   setup) ;;
   test)
     shift
-    exec pytest "$@"
+    # Two workers: each file's tests stay together, so that expensive fixtures are made once.
+    exec pytest -n 2 --dist loadfile "$@"
     ;;
   *)
     # --cores all unless the caller says otherwise.

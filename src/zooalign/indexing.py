@@ -30,6 +30,7 @@ NEEDS = (
     "gram_rbf",
     "gram_rbf_median",
     "subspace",
+    "sketches",
     "ranks",
     "features",
 )
@@ -49,7 +50,7 @@ class Index:
         float32, inner products of the prepared rows at those neighbours; "centred_similarities", the same of
         rows minus their mean; "gram" (L, n (n + 1) / 2) float32, the doubly centred linear kernel as
         [diagonal | strict upper triangle times sqrt 2]; "gram_rbf" and "gram_rbf_median", Gaussian kernels
-        likewise; "subspace" (L, n, 10) float64, for svcca; "ranks" (L, n (n - 1) / 2) float32, for rsa;
+        likewise; "subspace" (L, n, 10) float64, for svcca, and "sketches" (L, 4, n, 10), for the published one; "ranks" (L, n (n - 1) / 2) float32, for rsa;
         "features" (n, sum of d_l) float32, rows minus their mean, with "widths" (L,).
     sample_ids, layer_names : list of str
         Length n and L.
@@ -388,6 +389,8 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
         found["features"] = centred.rows[:n, :d]
     if "subspace" in wanted:
         found["subspace"] = kernels.leading_subspace(layer)
+    if "sketches" in wanted:
+        found["sketches"] = kernels.sketches(layer)
     return {need: values for need, values in found.items() if need in wanted}
 
 

@@ -8,6 +8,8 @@ from zooalign.preparation import Rows, order_statistic
 
 # Directions that svcca compares.
 SUBSPACE = 10
+# Seeded draws of the published, randomised svcca.
+_DRAWS = 4
 # Columns whose spread is below this share of their magnitude hold nothing but rounding.
 _FLAT = 1e-6
 _TILE = 64
@@ -146,6 +148,37 @@ def leading_subspace(layer: Rows) -> np.ndarray:
         left = vectors[:, keep] if wide else z @ (vectors[:, keep] / np.sqrt(values[keep]))
         basis[:, : keep.sum()] = left[:n]
     return basis
+
+
+def sketches(layer: Rows) -> np.ndarray:
+    """Randomised ten-dimensional subspaces of the z-scored columns, as the published code draws them.
+
+    Parameters
+    ----------
+    layer : Rows
+        A prepared layer of n samples, at least ten of them and of its features.
+
+    Returns
+    -------
+    ndarray of float64, shape (4, n, 10)
+        One orthonormal basis per seeded draw: range finder with two power iterations and no oversampling.
+
+    References
+    ----------
+    Halko, Martinsson, Tropp 2011, arXiv 0909.4061, algorithm 4.4.
+    """
+    z = _standardised(layer)
+    n, d = layer.values.shape
+    found = np.zeros((_DRAWS, n, SUBSPACE))
+    width = min(SUBSPACE, n, d)
+    for draw in range(_DRAWS if z.any() else 0):
+        start = np.zeros((z.shape[1], width))
+        start[:d] = np.random.default_rng(draw).standard_normal((d, width))
+        basis = np.linalg.qr(z @ start)[0]
+        for _ in range(2):
+            basis = np.linalg.qr(z @ np.linalg.qr(z.T @ basis)[0])[0]
+        found[draw, :, :width] = basis[:n]
+    return found
 
 
 def leading_eigenpairs(gram: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

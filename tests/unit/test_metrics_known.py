@@ -15,8 +15,15 @@ from zooalign.preparation import Preparation
 DATA = Path(__file__).parents[1] / "data"
 ANSWERS = json.loads((DATA / "layers_256.json").read_text())["scores"]
 # What we call the published forms where the sound form is another.
-NAMES = {"unbiased_cka": "unbiased_cka_published", "cka": "cka_published", "cka_rbf1": "cka_rbf_published"}
-TOLERANCE = {"svcca": 0.03}
+NAMES = {
+    "unbiased_cka": "unbiased_cka_published",
+    "cka": "cka_published",
+    "cka_rbf1": "cka_rbf_published",
+    "svcca": "svcca_published",
+}
+# The answer is a single draw of a randomised method; 200 draws of it have a standard deviation of .02 and a mean
+# that lies up to .038 (2.0 standard deviations) from it. The deterministic svcca is tested against numpy's SVD.
+TOLERANCE = {"svcca": 0.045}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +38,6 @@ def pair():
 def test_published_values(pair, answer):
     published, _, k = answer.partition("@")
     name = NAMES.get(published, published)
-    if name not in metrics.names():
-        pytest.skip(f"{name} does not exist yet")
     found = metrics.get(name).matrix(*pair, int(k) if k else None)
     np.testing.assert_allclose(found, ANSWERS[answer], atol=TOLERANCE.get(published, 1e-6), rtol=0)
 
@@ -54,22 +59,34 @@ TABLE = {
     "edit_distance_knn": (10, 0.003125, 0.09453125, 0.09453125),
     "cka": (None, 0.04430065, 0.79430438, 0.79430438),
     "cka_rbf": (None, 0.07404717, 0.82001720, 0.82001720),
-    "unbiased_cka": (None, -0.02058163, 0.78384835, 0.78384835),
+    "unbiased_cka_published": (None, -0.02058163, 0.78384835, 0.78384835),
     "cknna": (10, 0.02106641, 0.67412176, 0.67449207),
 }
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_values_by_formula(formula, name):
-    if name not in metrics.names():
-        pytest.skip(f"{name} does not exist yet")
     k, *expected = TABLE[name]
     metric = metrics.get(name)
     pairs = (("A", "B"), ("A", "C"), ("C", "A"))
     found = [metric.matrix(formula[x], formula[y], k)[0, 0] for x, y in pairs]
-    # The table was made with 1e-6 in the denominators of the unbiased forms.
-    tolerance = 2e-5 if name in ("unbiased_cka", "cknna") else 1e-6
-    np.testing.assert_allclose(found, expected, atol=tolerance, rtol=0)
+    np.testing.assert_allclose(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("k", "expected"), [(2, 0.09891635), (50, 0.86507999), (128, 0.84677102), (255, 0.78384835)])
+def test_cknna_by_formula(formula, k, expected):
+    found = metrics.get("cknna").matrix(formula["A"], formula["C"], k)[0, 0]
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sound", "published", "k"),
+    [("cka", "cka_published", None), ("unbiased_cka", "unbiased_cka_published", None), ("cknna_exact", "cknna", 10)],
+)
+def test_sound_forms_differ_by_the_constant_alone(pair, sound, published, k):
+    exact, with_constant = (metrics.get(name).matrix(*pair, k) for name in (sound, published))
+    np.testing.assert_allclose(exact, with_constant, atol=6e-5, rtol=0)
+    assert (np.abs(exact) > np.abs(with_constant)).all()
 
 
 def test_overlap_over_k_is_a_count(pair):

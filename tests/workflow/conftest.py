@@ -75,13 +75,13 @@ class Checkout:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
         (self.folder / "zoo.yaml").write_text(yaml.safe_dump({"models": self.models}))
 
-    def snakemake(self, *arguments, check=True, **kwargs):
+    def snakemake(self, *arguments, check=True, timeout=500):
         self.write()
         command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
                    "--workflow-profile", ROOT / "profiles/default", *arguments]  # fmt: skip
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
-            command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=500, **kwargs
+            command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=timeout
         )
         if check and done.returncode:
             raise AssertionError(done.stdout[-3000:] + done.stderr[-6000:])

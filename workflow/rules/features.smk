@@ -19,9 +19,9 @@ rule extract_features:
         f"{RESULTS}/features/{{dataset}}/{{model}}.zarr/zarr.json",
     log:
         f"{RESULTS}/logs/extract_features/{{dataset}}/{{model}}.log",
+    threads: SWEEP.config.extraction.threads
     params:
         digest=lambda w: SWEEP.features_digest(w.model, w.dataset),
-    threads: SWEEP.config.extraction.threads
     message:
         "Model {wildcards.model}: features on {wildcards.dataset}"
     script:

