@@ -125,7 +125,7 @@ def make_plan(sweep: Sweep, layout: Layout) -> list[RulePlan]:
             compared = name in sweep.config.datasets and spec in sweep.compared(name)
             if not compared and not _is_probed(sweep, spec, name):
                 continue
-            due = _features_due(sweep, layout, done, spec, name, compared)
+            due = ("features", f"{spec.id} on {name}") not in done
             seconds = _measured_seconds(layout, name, spec.id) or extraction_seconds(spec, size[name], gpu)
             features.add(due, seconds, model_mem_mb(spec, batch), feature_bytes(spec, size[name]), 3)
             if compared:
@@ -184,14 +184,6 @@ def _needs_features(sweep: Sweep, capability: str) -> bool:
 def _is_probed(sweep: Sweep, spec: ModelSpec, dataset: str) -> bool:
     rows = [c for c in sweep.config.capabilities if c.dataset == dataset and _needs_features(sweep, c.id)]
     return any(spec in sweep.measured(c) for c in rows)
-
-
-def _features_due(
-    sweep: Sweep, layout: Layout, done: set[tuple[str, str]], spec: ModelSpec, dataset: str, compared: bool
-) -> bool:
-    if compared:
-        return ("features", f"{spec.id} on {dataset}") not in done
-    return not (layout.features(dataset, spec.id) / "zarr.json").exists()
 
 
 def _samples(layout: Layout, dataset: str) -> int:

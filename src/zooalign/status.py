@@ -69,6 +69,10 @@ class Status:
             states += [self.features_state(dataset, m) for m in models]
             states += [self.index_state(dataset, m) for m in models]
         for row in config.capabilities:
+            # Features that only a probe reads.
+            if row.dataset not in config.datasets and room("capability", row.kind, "capability").NEEDS == "features":
+                states += [self.features_state(row.dataset, m.id) for m in self.sweep.measured(row)]
+        for row in config.capabilities:
             states += [self._capability(row.id, m.id) for m in self.sweep.measured(row)]
         return states + self.pairs()
 

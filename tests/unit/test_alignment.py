@@ -166,3 +166,23 @@ def test_missing_index_is_named(row):
         align_row("v", [Pair("v", "nobody", "vision-language")],
                   {"v": row.folder / "v.zarr", "nobody": row.folder / "nobody.zarr"},
                   METRICS, row.folder / "v.parquet", row.folder / "r.json", "toy", print)  # fmt: skip
+
+
+def test_an_alignment_job_imports_no_heavy_library(row):
+    """It starts in half a second because torch and zarr stay out (zarr only writes indexes)."""
+    import subprocess
+    import sys
+
+    code = f"""
+import sys
+from pathlib import Path
+from zooalign.job import job
+from zooalign.alignment import Pair, align_row
+folder = Path({str(row.folder)!r})
+with job(folder / "log", "align_row v") as report:
+    align_row("v", [Pair("v", "l1", "vision-language")], {{m: folder / f"{{m}}.zarr" for m in ("v", "l1")}},
+              {METRICS!r}, folder / "t.parquet", folder / "r.json", "toy", report)
+print(sorted({{"torch", "zarr", "pydantic", "matplotlib", "sklearn"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "[]"

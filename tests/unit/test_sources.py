@@ -173,3 +173,16 @@ def test_hub_rows_need_a_pinned_commit(zoo: dict[str, ModelSpec], tmp_path: Path
     for options in ({key: "owner/model"}, {key: "owner/model", "revision": "main"}, {}):
         with pytest.raises(ConfigError, match=r"revision|exactly one|either"):
             fetch_weights(changed(zoo["minilm_l6"], source=source, options=options), tmp_path / "x")
+
+
+def test_estimates_in_the_rows_are_those_of_the_models(zoo, loaded) -> None:
+    """`features_per_sample` is the sum of the widths of all layers."""
+    import torch
+
+    for name, spec in zoo.items():
+        if spec.modality != "language" or spec.terms:
+            continue
+        model = loaded(name)
+        ids = torch.tensor(model.tokenize(["a dog"]))
+        states = model.layers(ids, torch.ones_like(ids, dtype=torch.bool))
+        assert sum(s.shape[-1] for s in states) == spec.features_per_sample, name

@@ -1,0 +1,328 @@
+"""Exact neighbours of fixed queries in a gallery too large for memory, streamed block by block.
+
+As the gallery grows the queries stay, and a sample is not its own neighbour: it is left out by its id. The
+scores of a block are computed in bfloat16 (or float32, or on a GPU) only to rule rows out: every row within
+the proven rounding bound of a query's k-th best is scored in float64 from its clamped features. So the
+result is that of :mod:`zooalign.neighbors` and does not depend on precision, block size, threads or device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from zooalign.errors import FeatureError, MetricError, unknown
+from zooalign.preparation import Preparation, Rows, prepare_layers
+
+VERSION = 1
+
+_SCANS = ("auto", "bfloat16", "float32")
+# Queries per product; the block of scores stays in the second-level cache or close to it.
+_QUERIES = 1024
+_COLUMNS = 4096
+# Extra columns of the product carry the offset of a gallery row in two parts; padded for the hardware.
+_EXTRA = 32
+
+
+@dataclass
+class _Search:
+    """State of one search: queries as they are, as they are multiplied, and the best rows so far."""
+
+    rows: Rows
+    centre: np.ndarray  # (d,) float64
+    factor: Any  # (q, d + extra) torch tensor
+    shift: np.ndarray  # (q,) float64
+    lengths: np.ndarray  # (q,) float64, of the rounded centred queries
+    errors: np.ndarray  # (q,) float64, of their rounding
+    own: np.ndarray  # (q,) int64
+    best: np.ndarray  # (q, k) float64
+    where: np.ndarray  # (q, k) int64
+    euclidean: bool
+
+
+def nearest_in_gallery(
+    queries: np.ndarray,
+    gallery: Any,
+    k: int,
+    preparation: Preparation | None = None,
+    *,
+    query_ids: Sequence[str] | None = None,
+    gallery_ids: Sequence[str] | None = None,
+    clamp: float | None = None,
+    block: int = 16_384,
+    scan: str = "auto",
+    device: str = "auto",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ordered k nearest gallery rows of every query.
+
+    Parameters
+    ----------
+    queries : ndarray of floats, shape (q, d)
+        Features of the queries.
+    gallery : array-like of floats, shape (m, d)
+        Anything with shape and row slices: ndarray, memory map, Zarr array. Read once, in order.
+    k : int
+        1 <= k < m.
+    preparation : Preparation, optional
+        normalise "l2" or "none"; its similarity ranks. Its clamp is not computed here, see `clamp`.
+    query_ids, gallery_ids : sequence of str, optional
+        Where given, a query is not its own neighbour: the gallery row of the same id is left out.
+    clamp : float, optional
+        Threshold to clip features to, known beforehand: an order statistic of the whole gallery would need
+        another pass (see :func:`zooalign.preparation.order_statistic`). None clips nothing.
+    block : int
+        Gallery rows in memory at a time.
+    scan : {"auto", "bfloat16", "float32"}
+        Precision of the products that rule rows out; "auto" takes bfloat16 where the processor multiplies it.
+    device : {"auto", "cpu", "cuda"}
+        Where the products are computed; "auto" takes a GPU if there is one.
+
+    Returns
+    -------
+    positions : ndarray of int64, shape (q, k)
+        Best first; ties by lower position.
+    values : ndarray of float64, shape (q, k)
+        Similarities (negative squared distances under "euclidean" without normalisation).
+
+    Raises
+    ------
+    FeatureError
+        For rows that cannot be used; names the sample.
+    MetricError
+        For k out of range, widths that differ, ids that do not fit or repeat, or an unknown setting.
+
+    Notes
+    -----
+    2 q m d operations. Memory: about 8 bytes x block x d and 14 bytes x q x d, whatever m is. The queries'
+    mean is subtracted on both sides, so narrow cones of features lose no precision. Rounding to bfloat16 moves
+    a score by at most |dq||x| + |q||dx| (Cauchy-Schwarz with the rounding errors dq, dx as they are), plus
+    the accumulation in float32 and the rounding of the result.
+    """
+    import torch
+
+    preparation = preparation or Preparation()
+    m, d = _checked(queries, gallery, k, preparation, scan, device, block)
+    own = _own_positions(len(queries), m, query_ids, gallery_ids)
+    if (own >= 0).any() and k >= m:
+        raise MetricError(f"k = {k} of a gallery of {m} rows that holds the queries: k must be below {m}.")
+    place = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
+    if scan == "auto":
+        scan = "bfloat16" if place.type == "cuda" or _multiplies_bfloat16() else "float32"
+    ids = query_ids if query_ids is not None else [str(i) for i in range(len(queries))]
+    search = _begin(_prepared(queries, preparation, clamp, ids, "queries"), own, k, preparation, scan, place)
+    names = gallery_ids if gallery_ids is not None else range(m)
+    for first, raw in _blocks(gallery, m, block):
+        rows = _prepared(raw, preparation, clamp, _Names(names, first, len(raw)), "gallery")
+        _search_block(search, rows, first, scan, place)
+    return search.where, search.best
+
+
+def _checked(
+    queries: np.ndarray, gallery: Any, k: int, preparation: Preparation, scan: str, device: str, block: int
+) -> tuple[int, int]:
+    """Raise unless everything fits; the gallery's shape."""
+    if np.ndim(queries) != 2 or len(gallery.shape) != 2 or np.shape(queries)[1] != gallery.shape[1]:
+        raise MetricError(
+            f"queries {np.shape(queries)} and gallery {tuple(gallery.shape)}: expected (q, d) and (m, d) of one width."
+        )
+    m, d = (int(s) for s in gallery.shape)
+    if not 1 <= k <= m:
+        raise MetricError(f"k = {k} neighbours in a gallery of {m} rows: k must be at least 1 and at most that.")
+    for kind, value, known in (("scan", scan, _SCANS), ("device", device, ("auto", "cpu", "cuda"))):
+        if value not in known:
+            raise MetricError(unknown(kind, value, known))
+    if preparation.normalise == "centred_l2":
+        raise MetricError("a streamed gallery cannot be centred first: set normalise to 'l2' or 'none'.")
+    if block < 1:
+        raise MetricError(f"block is {block}: at least one gallery row has to be in memory.")
+    return m, d
+
+
+def _own_positions(
+    q: int, m: int, query_ids: Sequence[str] | None, gallery_ids: Sequence[str] | None
+) -> np.ndarray:
+    """Gallery position of every query's own id, -1 where it has none."""
+    for ids, count, kind in ((query_ids, q, "queries"), (gallery_ids, m, "gallery rows")):
+        if ids is not None and len(ids) != count:
+            raise MetricError(f"{len(ids)} ids for {count} {kind}.")
+    if query_ids is None or gallery_ids is None:
+        return np.full(q, -1, np.int64)
+    wanted = {name: i for i, name in enumerate(query_ids)}
+    if len(wanted) != q:
+        raise MetricError("an id occurs twice among the queries.")
+    own = np.full(q, -1, np.int64)
+    for position, name in enumerate(gallery_ids):
+        i = wanted.get(name)
+        if i is not None:
+            if own[i] >= 0:
+                raise MetricError(f"id {name!r} occurs twice in the gallery, at rows {own[i]} and {position}.")
+            own[i] = position
+    return own
+
+
+class _Names(Sequence[str]):
+    """Ids of one block of the gallery, looked up only for a message."""
+
+    def __init__(self, names: Any, first: int, count: int) -> None:
+        self._names, self._first, self._count = names, first, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, position: Any) -> Any:
+        return str(self._names[self._first + position])
+
+
+def _prepared(x: np.ndarray, preparation: Preparation, clamp: float | None, ids: Sequence[str], name: str) -> Rows:
+    """Clip to the given threshold and scale as the preparation says."""
+    x = np.array(x, np.float32, order="C")
+    if clamp is not None:
+        if not clamp > 0:
+            raise FeatureError(f"clamp is {clamp}: the threshold of the features must be positive.")
+        np.clip(x, -np.float32(clamp), np.float32(clamp), out=x)
+    plain = Preparation(clamp_scope="none", normalise=preparation.normalise, similarity=preparation.similarity)
+    (rows,) = prepare_layers([x], plain, [name], ids)
+    return rows
+
+
+def _blocks(gallery: Any, m: int, block: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Blocks of rows with their first position; the next one is read while one is searched."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(lambda first: np.asarray(gallery[first : first + block]), 0)
+        for first in range(0, m, block):
+            raw = coming.result()
+            if first + block < m:
+                coming = reader.submit(lambda s: np.asarray(gallery[s : s + block]), first + block)
+            yield first, raw
+
+
+def _begin(rows: Rows, own: np.ndarray, k: int, preparation: Preparation, scan: str, place: Any) -> _Search:
+    """Centre and round the queries."""
+    from zooalign.kernels import rows as kernels
+
+    q, d = rows.values.shape
+    euclidean = preparation.similarity == "euclidean" and not preparation.unit_rows
+    centre = np.empty(d)
+    kernels.scaled_column_means(rows.values, rows.rank_scale, centre)
+    factor, lengths, errors = _rounded(rows, centre, np.ones(q), scan, place)
+    along = np.empty(q)
+    kernels.project_rows(rows.values, centre, along)
+    # <q, x> = <q - c, x - c> + (<c, x> - <c, c>) + <q, c>: the bracket is the row's offset, the rest the shift.
+    shift = along * rows.rank_scale
+    if euclidean:
+        squares = np.empty(q)
+        kernels.row_sums_of_squares(rows.values, squares)
+        # -|q - x|^2 = 2 (<q - c, x - c> - |x - c|^2 / 2) - |q - c|^2: scored at half its value.
+        shift = squares - 2.0 * along + centre @ centre
+    best = np.full((q, k), -np.inf)
+    where = np.full((q, k), np.iinfo(np.int64).max)
+    return _Search(rows, centre, factor, shift, lengths, errors, own, best, where, euclidean)
+
+
+def _rounded(rows: Rows, centre: np.ndarray, extra: np.ndarray, scan: str, place: Any) -> tuple[Any, ...]:
+    """[centred rows | offset in two parts] in the precision of the product, their lengths, their errors."""
+    import torch
+
+    from zooalign.kernels import rows as kernels
+
+    n, d = rows.values.shape
+    centred = np.zeros((n, d), np.float32)
+    kernels.centre_rows(rows.values, rows.rank_scale, centre, centred)
+    exact = torch.from_numpy(centred)
+    kind = torch.bfloat16 if scan == "bfloat16" else torch.float32
+    factor = torch.zeros((n, d + _EXTRA), dtype=kind)
+    factor[:, :d] = exact
+    offset = torch.from_numpy(extra.astype(np.float32))
+    factor[:, d] = offset
+    factor[:, d + 1] = offset - factor[:, d].float()
+    lengths, errors = np.empty(n), np.zeros(n)
+    kernels.row_sums_of_squares(centred, lengths)
+    if scan == "bfloat16":
+        exact -= factor[:, :d].float()
+        kernels.row_sums_of_squares(centred, errors)
+    return factor.to(place), np.sqrt(lengths), np.sqrt(errors)
+
+
+def _search_block(search: _Search, rows: Rows, first: int, scan: str, place: Any) -> None:
+    """Offer a block of the gallery to all queries."""
+    from zooalign.kernels import rows as kernels
+
+    n, d = rows.values.shape
+    along = np.empty(n)
+    kernels.project_rows(rows.values, search.centre, along)
+    square = float(search.centre @ search.centre)
+    offsets = along * rows.rank_scale - square
+    if search.euclidean:
+        squares = np.empty(n)
+        kernels.row_sums_of_squares(rows.values, squares)
+        offsets = -0.5 * (squares - 2.0 * along + square)
+    factor, lengths, errors = _rounded(rows, search.centre, offsets, scan, place)
+    if scan == "float32":
+        errors += lengths * 2.0**-24
+    largest = float(np.abs(offsets).max())
+    longest = float(lengths.max() + errors.max())
+    margin = (
+        search.errors * longest
+        + (search.lengths + search.errors) * float(errors.max())
+        + largest * 2.0**-16
+        + (d + _EXTRA + 16) * 2.0**-23 * ((search.lengths + search.errors) * longest + largest)
+    )
+    factor[:, d + 2 :] = 0
+    for start in range(0, len(search.own), _QUERIES):
+        some = slice(start, start + _QUERIES)
+        # The first column of the extra ones multiplies both parts of the offset.
+        left = search.factor[some].clone()
+        left[:, d : d + 2] = 1
+        for column in range(0, n, _COLUMNS):
+            part = slice(column, min(column + _COLUMNS, n))
+            _offer(search, rows, left, factor[part], some, part, first + column, margin[some], scan, place)
+
+
+def _offer(
+    search: _Search, rows: Rows, left: Any, right: Any, some: slice, part: slice, first: int, margin: np.ndarray,
+    scan: str, place: Any,
+) -> None:  # fmt: skip
+    """Multiply a tile and settle what it cannot rule out."""
+    import torch
+
+    from zooalign.kernels import gallery as kernels
+
+    best, where = search.best[some], search.where[some]
+    # Under "euclidean" the product is half the rank value; scores compare with (best + |q - c|^2) / 2.
+    half = 0.5 if search.euclidean else 1.0
+    shift = search.shift[some] * (-half if search.euclidean else 1.0)
+    queries, scales = search.rows.values[some], search.rows.rank_scale[some]
+    values, row_scales = rows.values[part], rows.rank_scale[part]
+    scores = left @ right.T  # (q, m)
+    if place.type == "cpu" and not search.euclidean:
+        bits = scores.view(torch.int16).numpy() if scan == "bfloat16" else scores.numpy()
+        kernel = kernels.scan_bfloat16 if scan == "bfloat16" else kernels.scan_float32
+        kernel(
+            bits, queries, scales, values, row_scales, False, search.own[some], first, shift, margin, best, where
+        )
+        return
+    limit = best[:, -1] * half - shift - margin
+    limit -= np.abs(limit) * (2.0**-8 if scan == "bfloat16" else 1e-6)
+    floor = torch.from_numpy(np.nextafter(limit.astype(np.float32), np.float32(-np.inf))).to(place)
+    if not np.isfinite(limit).all():  # nothing known yet: the block's own k best bound the rest from below
+        top = torch.topk(scores.float(), min(best.shape[1] + 1, scores.shape[1]), dim=1).values[:, -1]
+        slack = torch.from_numpy((2.0 * margin).astype(np.float32)).to(place) + top.abs() * 2.0**-6
+        floor = torch.where(torch.isfinite(floor), floor, top - slack)
+        if scores.shape[1] <= best.shape[1]:
+            floor = torch.full_like(floor, -torch.inf)
+    pairs = torch.nonzero(scores.float() >= floor[:, None]).cpu().numpy()
+    kernels.offer_listed(
+        pairs, queries, scales, values, row_scales, search.euclidean, search.own[some], first, best, where
+    )
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this processor has bfloat16 products in hardware; elsewhere they are slower than float32."""
+    import torch
+
+    check = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(check is not None and check())

@@ -1,0 +1,115 @@
+"""Kernels of the streamed gallery: scan approximate scores, settle every candidate in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zooalign.kernels import compiled
+from zooalign.kernels.rows import dot, squared_distance
+
+# Scores per test of a block: one vectorised comparison decides whether to look closer.
+_WIDTH = 128
+
+
+@compiled()
+def offer(query, scale, row, row_scale, euclidean, position, best, where):
+    """Insert one gallery row into a query's k best by its float64 rank value, then by lower position."""
+    if euclidean:
+        value = -squared_distance(query, row)
+    else:
+        value = dot(query, row) * scale * row_scale
+    k = best.shape[0]
+    p = k - 1
+    if not (value > best[p] or (value == best[p] and position < where[p])):
+        return
+    while p > 0 and (value > best[p - 1] or (value == best[p - 1] and position < where[p - 1])):
+        best[p] = best[p - 1]
+        where[p] = where[p - 1]
+        p -= 1
+    best[p] = value
+    where[p] = position
+
+
+@compiled()
+def scan_bfloat16(scores, queries, scales, rows, row_scales, euclidean, own, first, shift, margin, best, where):
+    """Offer every row of a block whose approximate score may belong to a query's k best.
+
+    scores (q, m) int16, the bits of bfloat16; rows (m, d) are the gallery's positions first ... first + m - 1;
+    own (q,) the query's own position or -1; shift, margin (q,): rank value = score + shift up to margin.
+    The order of non-negative bfloat16 is that of their bits.
+    """
+    q, m = scores.shape
+    k = best.shape[1]
+    real = np.empty(1, np.float32)
+    bits = real.view(np.int32)
+    for i in range(q):
+        row = scores[i]
+        j0 = 0
+        while j0 < m:
+            j1 = min(j0 + _WIDTH, m)
+            limit = best[i, k - 1] - shift[i] - margin[i]
+            limit -= abs(limit) * 0.00390625  # scores are rounded to 8 bits
+            real[0] = limit
+            floor = np.int16(bits[0] >> 16) if limit > 0.0 else np.int16(0)
+            hit = limit <= 0.0
+            if not hit:
+                if j1 - j0 == _WIDTH:
+                    block = row[j0:j1]
+                    above = np.int16(-32768)
+                    for j in range(_WIDTH):
+                        above = max(above, block[j])
+                    hit = above >= floor
+                else:
+                    hit = True
+            if hit:
+                for j in range(j0, j1):
+                    if limit > 0.0:
+                        if row[j] < floor:
+                            continue
+                    else:
+                        bits[0] = np.int32(row[j]) << 16
+                        if real[0] < limit:
+                            continue
+                    if first + j != own[i]:
+                        offer(
+                            queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i]
+                        )
+            j0 = j1
+
+
+@compiled()
+def scan_float32(scores, queries, scales, rows, row_scales, euclidean, own, first, shift, margin, best, where):
+    """As scan_bfloat16 with float32 scores."""
+    q, m = scores.shape
+    k = best.shape[1]
+    for i in range(q):
+        row = scores[i]
+        j0 = 0
+        while j0 < m:
+            j1 = min(j0 + _WIDTH, m)
+            limit = np.float32(best[i, k - 1] - shift[i] - margin[i])
+            limit -= abs(limit) * np.float32(1e-6)
+            hit = True
+            if j1 - j0 == _WIDTH:
+                block = row[j0:j1]
+                above = np.uint8(0)
+                for j in range(_WIDTH):
+                    above |= np.uint8(block[j] >= limit)
+                hit = above != 0
+            if hit:
+                for j in range(j0, j1):
+                    if row[j] >= limit and first + j != own[i]:
+                        offer(
+                            queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i]
+                        )
+            j0 = j1
+
+
+@compiled()
+def offer_listed(pairs, queries, scales, rows, row_scales, euclidean, own, first, best, where):
+    """Offer the (query, row of the block) pairs that a device has selected."""
+    for p in range(pairs.shape[0]):
+        i = pairs[p, 0]
+        j = pairs[p, 1]
+        if first + j != own[i]:
+            offer(queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i])

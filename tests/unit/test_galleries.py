@@ -1,0 +1,148 @@
+"""Streamed galleries: the neighbours of a float64 sort, whatever the precision, the block and the device."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from zooalign.errors import FeatureError, MetricError
+from zooalign.galleries import nearest_in_gallery
+from zooalign.neighbors import nearest
+from zooalign.preparation import Preparation, prepare_layers
+
+pytest.importorskip("torch")
+
+SIMILARITIES = {
+    "cosine": Preparation(),
+    "inner_product": Preparation(normalise="none", similarity="inner_product"),
+    "euclidean": Preparation(normalise="none", similarity="euclidean"),
+}
+
+
+def features(shift, m=1500, d=40):
+    x = (np.random.default_rng(0).standard_normal((m, d)) + shift).astype(np.float16)
+    x[m - 100 :] = x[:100]  # duplicates tie: the lower position wins
+    return x
+
+
+def sorted_gallery(queries, gallery, k, own, similarity):
+    q, x = queries.astype(float), gallery.astype(float)
+    if similarity == "cosine":
+        q, x = (v / np.sqrt((v * v).sum(axis=1, keepdims=True)) for v in (q, x))
+    score = -((q[:, None] - x[None]) ** 2).sum(axis=-1) if similarity == "euclidean" else q @ x.T
+    score = np.round(score, 10)  # duplicates must tie in the reference too
+    score[np.arange(len(q)), own] = -np.inf
+    return np.argsort(-score, axis=1, kind="stable")[:, :k]
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("shift", [0.0, 17.0])
+@pytest.mark.parametrize(("scan", "block"), [("bfloat16", 16384), ("bfloat16", 257), ("float32", 640)])
+def test_equal_to_a_float64_sort(similarity, shift, scan, block):
+    gallery = features(shift)
+    own = np.arange(0, 1500, 23)
+    names = [f"s{i}" for i in range(1500)]
+    found, values = nearest_in_gallery(
+        gallery[own], gallery, 12, SIMILARITIES[similarity], query_ids=[names[i] for i in own], gallery_ids=names,
+        scan=scan, block=block,
+    )  # fmt: skip
+    np.testing.assert_array_equal(found, sorted_gallery(gallery[own], gallery, 12, own, similarity))
+    assert (np.diff(values, axis=1) <= 0).all()
+
+
+def test_equal_to_the_neighbours_of_a_small_set():
+    x = features(3.0, m=400)
+    names = [str(i) for i in range(400)]
+    (rows,) = prepare_layers([x], Preparation(clamp_scope="none"), ["layer"], names)
+    found, _ = nearest_in_gallery(x, x, 48, query_ids=names, gallery_ids=names)
+    np.testing.assert_array_equal(found, nearest(rows, Preparation(clamp_scope="none"), 48))
+
+
+def test_queries_without_ids_may_find_themselves():
+    x = features(0.0)[:300]
+    found, values = nearest_in_gallery(x[:9], x, 1)
+    assert found[:, 0].tolist() == list(range(9))
+    np.testing.assert_allclose(values, 1.0, atol=1e-12)
+
+
+def test_the_device_path_finds_the_same(monkeypatch):
+    """What a GPU does, run on the CPU: select by mask, settle in float64."""
+    import zooalign.galleries as galleries
+
+    x = features(5.0)
+    expected = nearest_in_gallery(x[:40], x, 7)[0]
+    original = galleries._offer
+
+    class Elsewhere:
+        type = "elsewhere"
+
+    def offered(search, rows, left, right, some, part, first, margin, scan, place):
+        original(search, rows, left, right, some, part, first, margin, scan, _Like(place))
+
+    class _Like:
+        def __init__(self, place):
+            self.type, self.place = Elsewhere.type, place
+
+    import torch
+
+    to = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda t, p, *a, **k: t if isinstance(p, _Like) else to(t, p, *a, **k))
+    monkeypatch.setattr(galleries, "_offer", offered)
+    for block in (16384, 333, 5):
+        np.testing.assert_array_equal(galleries.nearest_in_gallery(x[:40], x, 7, block=block)[0], expected)
+
+
+def test_a_store_is_read_in_order_and_in_blocks():
+    x = features(0.0)
+    asked = []
+
+    class Stored:
+        shape = x.shape
+
+        def __getitem__(self, rows):
+            asked.append((rows.start, rows.stop))
+            return x[rows]
+
+    found, _ = nearest_in_gallery(x[:5], Stored(), 3, block=400)
+    assert asked == [(0, 400), (400, 800), (800, 1200), (1200, 1600)]
+    np.testing.assert_array_equal(found, nearest_in_gallery(x[:5], x, 3)[0])
+
+
+def test_clamp_is_applied_to_both_sides():
+    x = features(0.0)
+    clipped = np.clip(x.astype(np.float32), -0.7, 0.7)
+    np.testing.assert_array_equal(
+        nearest_in_gallery(x[:9], x, 5, clamp=0.7)[0], nearest_in_gallery(clipped[:9], clipped, 5)[0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"k": 0}, "k = 0 neighbours"),
+        ({"k": 61}, "gallery of 60 rows"),
+        ({"k": 60, "query_ids": list("abcde"), "gallery_ids": [*"abcde", *map(str, range(55))]}, "below 60"),
+        ({"queries": np.ones((5, 3))}, "of one width"),
+        ({"query_ids": ["a"] * 5, "gallery_ids": list(range(60))}, "twice among the queries"),
+        ({"query_ids": list("abcde"), "gallery_ids": ["a"] * 60}, "'a' occurs twice in the gallery, at rows 0 and 1"),
+        ({"query_ids": list("abc"), "gallery_ids": list(range(60))}, "3 ids for 5 queries"),
+        ({"scan": "fp8"}, "unknown scan"),
+        ({"block": 0}, "at least one gallery row"),
+        ({"preparation": Preparation(normalise="centred_l2")}, "cannot be centred"),
+    ],
+)
+def test_bad_input(change, message):
+    x = features(1.0, m=160)[:60]
+    options = {"queries": x[:5], "gallery": x, "k": 3, **change}
+    with pytest.raises(MetricError, match=message):
+        nearest_in_gallery(**options)
+
+
+def test_bad_features_name_the_sample():
+    x = features(1.0).astype(np.float32)
+    names = [f"s{i}" for i in range(1500)]
+    x[1203, 4] = np.nan
+    with pytest.raises(FeatureError, match=r"'gallery'.*'s1203'"):
+        nearest_in_gallery(x[:5], x, 3, gallery_ids=names, query_ids=names[:5], block=500)
+    with pytest.raises(FeatureError, match="clamp is -1"):
+        nearest_in_gallery(x[:5], x[:100], 3, clamp=-1)
