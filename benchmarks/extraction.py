@@ -28,8 +28,8 @@ from zooalign.progress import Progress
 from zooalign.samples import open_samples
 from zooalign.store import FeatureWriter
 
-N_SAMPLES = {"vision": 192, "language": 1024}
-TURNS = 5
+N_SAMPLES = {"vision": 512, "language": 1024}
+TURNS = 3
 
 
 def quiet(message: str) -> None:

@@ -41,7 +41,7 @@ class ExtractionConfig(Closed):
     batch_mem_mb: int = Field(
         default=384, gt=0, description="MB that a batch's layer outputs may take; sets the batch size."
     )
-    max_batch: int = Field(default=32, gt=0, description="Largest batch, samples.")
+    max_batch: int = Field(default=32, gt=0, description="Largest batch, samples; images on a CPU: 8 at most.")
     workers: int = Field(default=1, ge=0, description="Processes that decode and resize images, per job.")
     threads: int = Field(default=1, gt=0, description="CPU threads of the forward pass, per job.")
     device: Literal["auto", "cpu", "cuda"] = Field(

@@ -26,6 +26,10 @@ _QUERIES = 1024
 _COLUMNS = 4096
 # Extra columns of the product carry the offset of a gallery row in two parts; padded for the hardware.
 _EXTRA = 32
+# Bits of a float32 infinity; those of NaN lie above.
+_INFINITY = 0x7F800000
+# Gallery rows converted and rounded together.
+_CACHED = 256
 
 
 @dataclass
@@ -115,10 +119,35 @@ def nearest_in_gallery(
     ids = query_ids if query_ids is not None else [str(i) for i in range(len(queries))]
     search = _begin(_prepared(queries, preparation, clamp, ids, "queries"), own, k, preparation, scan, place)
     names = gallery_ids if gallery_ids is not None else range(m)
+    work = _Work(min(block, m), d)
     for first, raw in _blocks(gallery, m, block):
-        rows = _prepared(raw, preparation, clamp, _Names(names, first, len(raw)), "gallery")
-        _search_block(search, rows, first, scan, place)
+        named = _Names(names, first, len(raw))
+        if scan == "bfloat16":
+            rounded = _rounded_block(search, raw, preparation, clamp, named, work)
+        else:
+            rounded = _float32_block(search, _prepared(raw, preparation, clamp, named, "gallery"))
+        _search_block(search, rounded, first, scan, place)
     return search.where, search.best
+
+
+class _Work:
+    """Arrays of one block, reused: fresh memory costs more than the arithmetic on it."""
+
+    def __init__(self, block: int, d: int) -> None:
+        self.values = np.empty((block, d), np.float32)
+        self.bits = np.zeros((block, d + _EXTRA), np.uint16)
+
+
+@dataclass
+class _Block:
+    """A block of the gallery: exact, and rounded for the product."""
+
+    values: np.ndarray  # (n, d) float32, clamped
+    scales: np.ndarray  # (n,) float64
+    factor: Any  # (n, d + extra) torch tensor
+    offsets: np.ndarray  # (n,) float64
+    lengths: np.ndarray  # (n,) float64, of the centred rows
+    errors: np.ndarray  # (n,) float64, of their rounding
 
 
 def _checked(
@@ -127,7 +156,7 @@ def _checked(
     """Raise unless everything fits; the gallery's shape."""
     if np.ndim(queries) != 2 or len(gallery.shape) != 2 or np.shape(queries)[1] != gallery.shape[1]:
         raise MetricError(
-            f"queries {np.shape(queries)} and gallery {tuple(gallery.shape)}: expected (q, d) and (m, d) of one width."
+            f"queries {np.shape(queries)} and gallery {tuple(gallery.shape)}: expected (q, d) and (m, d)."
         )
     m, d = (int(s) for s in gallery.shape)
     if not 1 <= k <= m:
@@ -142,9 +171,7 @@ def _checked(
     return m, d
 
 
-def _own_positions(
-    q: int, m: int, query_ids: Sequence[str] | None, gallery_ids: Sequence[str] | None
-) -> np.ndarray:
+def _own_positions(q: int, m: int, query_ids: Sequence[str] | None, gallery_ids: Sequence[str] | None) -> np.ndarray:
     """Gallery position of every query's own id, -1 where it has none."""
     for ids, count, kind in ((query_ids, q, "queries"), (gallery_ids, m, "gallery rows")):
         if ids is not None and len(ids) != count:
@@ -208,7 +235,8 @@ def _begin(rows: Rows, own: np.ndarray, k: int, preparation: Preparation, scan: 
     euclidean = preparation.similarity == "euclidean" and not preparation.unit_rows
     centre = np.empty(d)
     kernels.scaled_column_means(rows.values, rows.rank_scale, centre)
-    factor, lengths, errors = _rounded(rows, centre, np.ones(q), scan, place)
+    factor, lengths, errors = _rounded(rows, centre, np.ones(q), scan)
+    factor[:, d + 1] = 1  # multiplies the second part of a gallery row's offset
     along = np.empty(q)
     kernels.project_rows(rows.values, centre, along)
     # <q, x> = <q - c, x - c> + (<c, x> - <c, c>) + <q, c>: the bracket is the row's offset, the rest the shift.
@@ -220,11 +248,11 @@ def _begin(rows: Rows, own: np.ndarray, k: int, preparation: Preparation, scan: 
         shift = squares - 2.0 * along + centre @ centre
     best = np.full((q, k), -np.inf)
     where = np.full((q, k), np.iinfo(np.int64).max)
-    return _Search(rows, centre, factor, shift, lengths, errors, own, best, where, euclidean)
+    return _Search(rows, centre, factor.to(place), shift, lengths, errors, own, best, where, euclidean)
 
 
-def _rounded(rows: Rows, centre: np.ndarray, extra: np.ndarray, scan: str, place: Any) -> tuple[Any, ...]:
-    """[centred rows | offset in two parts] in the precision of the product, their lengths, their errors."""
+def _rounded(rows: Rows, centre: np.ndarray, extra: np.ndarray, scan: str) -> tuple[Any, np.ndarray, np.ndarray]:
+    """[centred rows | extra in two parts] in the precision of the product, their lengths, their errors."""
     import torch
 
     from zooalign.kernels import rows as kernels
@@ -233,25 +261,53 @@ def _rounded(rows: Rows, centre: np.ndarray, extra: np.ndarray, scan: str, place
     centred = np.zeros((n, d), np.float32)
     kernels.centre_rows(rows.values, rows.rank_scale, centre, centred)
     exact = torch.from_numpy(centred)
-    kind = torch.bfloat16 if scan == "bfloat16" else torch.float32
-    factor = torch.zeros((n, d + _EXTRA), dtype=kind)
+    factor = torch.zeros((n, d + _EXTRA), dtype=torch.bfloat16 if scan == "bfloat16" else torch.float32)
     factor[:, :d] = exact
-    offset = torch.from_numpy(extra.astype(np.float32))
-    factor[:, d] = offset
-    factor[:, d + 1] = offset - factor[:, d].float()
+    part = torch.from_numpy(extra)
+    factor[:, d] = part
+    factor[:, d + 1] = part - factor[:, d].double()
     lengths, errors = np.empty(n), np.zeros(n)
     kernels.row_sums_of_squares(centred, lengths)
     if scan == "bfloat16":
         exact -= factor[:, :d].float()
         kernels.row_sums_of_squares(centred, errors)
-    return factor.to(place), np.sqrt(lengths), np.sqrt(errors)
+    return factor, np.sqrt(lengths), np.sqrt(errors)
 
 
-def _search_block(search: _Search, rows: Rows, first: int, scan: str, place: Any) -> None:
-    """Offer a block of the gallery to all queries."""
+def _rounded_block(
+    search: _Search, raw: np.ndarray, preparation: Preparation, clamp: float | None, names: Sequence[str], work: _Work
+) -> _Block:
+    """Everything about a block in one pass; the ordinary preparation speaks where a row cannot be used."""
+    import torch
+
+    from zooalign.kernels import gallery as kernels
+    from zooalign.kernels import rows as row_kernels
+
+    n = len(raw)
+    values, bits = work.values[:n], work.bits[:n]
+    scales, offsets, lengths, errors = np.empty((4, n))
+    usable = True
+    for start in range(0, n, _CACHED):  # few rows at a time: they stay in the cache from step to step
+        part = slice(start, start + _CACHED)
+        torch.from_numpy(values[part]).copy_(torch.from_numpy(np.ascontiguousarray(raw[part])))
+        usable = usable and row_kernels.largest_single(values[part].reshape(-1).view(np.uint32)) < _INFINITY
+        if clamp is not None:
+            np.clip(values[part], -np.float32(clamp), np.float32(clamp), out=values[part])
+        kernels.round_rows(
+            values[part], search.centre, preparation.unit_rows, search.euclidean,
+            scales[part], offsets[part], lengths[part], errors[part], bits[part],
+        )  # fmt: skip
+    if not usable or not np.isfinite(scales).all():  # a row of zeros has an infinite scale
+        _prepared(raw, preparation, clamp, names, "gallery")
+    factor = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
+    return _Block(values, scales, factor, offsets, lengths, errors)
+
+
+def _float32_block(search: _Search, rows: Rows) -> _Block:
+    """The same for products in float32."""
     from zooalign.kernels import rows as kernels
 
-    n, d = rows.values.shape
+    n = len(rows.values)
     along = np.empty(n)
     kernels.project_rows(rows.values, search.centre, along)
     square = float(search.centre @ search.centre)
@@ -260,30 +316,32 @@ def _search_block(search: _Search, rows: Rows, first: int, scan: str, place: Any
         squares = np.empty(n)
         kernels.row_sums_of_squares(rows.values, squares)
         offsets = -0.5 * (squares - 2.0 * along + square)
-    factor, lengths, errors = _rounded(rows, search.centre, offsets, scan, place)
-    if scan == "float32":
-        errors += lengths * 2.0**-24
-    largest = float(np.abs(offsets).max())
-    longest = float(lengths.max() + errors.max())
+    factor, lengths, errors = _rounded(rows, search.centre, offsets, "float32")
+    return _Block(rows.values, rows.rank_scale, factor, offsets, lengths, errors + lengths * 2.0**-24)
+
+
+def _search_block(search: _Search, block: _Block, first: int, scan: str, place: Any) -> None:
+    """Offer a block of the gallery to all queries."""
+    n, d = block.values.shape
+    largest = float(np.abs(block.offsets).max())
+    worst = float(block.errors.max())
+    longest = float(block.lengths.max()) + worst
     margin = (
         search.errors * longest
-        + (search.lengths + search.errors) * float(errors.max())
-        + largest * 2.0**-16
+        + (search.lengths + search.errors) * worst
+        + largest * 2.0**-15
         + (d + _EXTRA + 16) * 2.0**-23 * ((search.lengths + search.errors) * longest + largest)
     )
-    factor[:, d + 2 :] = 0
+    factor = block.factor.to(place)
     for start in range(0, len(search.own), _QUERIES):
         some = slice(start, start + _QUERIES)
-        # The first column of the extra ones multiplies both parts of the offset.
-        left = search.factor[some].clone()
-        left[:, d : d + 2] = 1
         for column in range(0, n, _COLUMNS):
             part = slice(column, min(column + _COLUMNS, n))
-            _offer(search, rows, left, factor[part], some, part, first + column, margin[some], scan, place)
+            _offer(search, block, factor, some, part, first + column, margin[some], scan, place)
 
 
 def _offer(
-    search: _Search, rows: Rows, left: Any, right: Any, some: slice, part: slice, first: int, margin: np.ndarray,
+    search: _Search, block: _Block, factor: Any, some: slice, part: slice, first: int, margin: np.ndarray,
     scan: str, place: Any,
 ) -> None:  # fmt: skip
     """Multiply a tile and settle what it cannot rule out."""
@@ -296,14 +354,12 @@ def _offer(
     half = 0.5 if search.euclidean else 1.0
     shift = search.shift[some] * (-half if search.euclidean else 1.0)
     queries, scales = search.rows.values[some], search.rows.rank_scale[some]
-    values, row_scales = rows.values[part], rows.rank_scale[part]
-    scores = left @ right.T  # (q, m)
+    values, row_scales = block.values[part], block.scales[part]
+    scores = search.factor[some] @ factor[part].T  # (q, m)
     if place.type == "cpu" and not search.euclidean:
         bits = scores.view(torch.int16).numpy() if scan == "bfloat16" else scores.numpy()
         kernel = kernels.scan_bfloat16 if scan == "bfloat16" else kernels.scan_float32
-        kernel(
-            bits, queries, scales, values, row_scales, False, search.own[some], first, shift, margin, best, where
-        )
+        kernel(bits, queries, scales, values, row_scales, False, search.own[some], first, shift, margin, best, where)
         return
     limit = best[:, -1] * half - shift - margin
     limit -= np.abs(limit) * (2.0**-8 if scan == "bfloat16" else 1e-6)

@@ -34,6 +34,7 @@ NEEDS = (
     "ranks",
     "features",
 )
+_NOTHING = np.empty((0, 0), np.float32)
 _FROM_LISTS = {"neighbors", "similarities", "centred_similarities"}
 _FROM_GRAM = {"gram", "gram_rbf", "gram_rbf_median", "ranks", "features"}
 
@@ -50,8 +51,9 @@ class Index:
         float32, inner products of the prepared rows at those neighbours; "centred_similarities", the same of
         rows minus their mean; "gram" (L, n (n + 1) / 2) float32, the doubly centred linear kernel as
         [diagonal | strict upper triangle times sqrt 2]; "gram_rbf" and "gram_rbf_median", Gaussian kernels
-        likewise; "subspace" (L, n, 10) float64, for svcca, and "sketches" (L, 4, n, 10), for the published one; "ranks" (L, n (n - 1) / 2) float32, for rsa;
-        "features" (n, sum of d_l) float32, rows minus their mean, with "widths" (L,).
+        likewise; "subspace" (L, n, 10) float64, for svcca, and "sketches" (L, 4, n, 10), for the published
+        one; "ranks" (L, n (n - 1) / 2) float32, for rsa; "features" (n, sum of d_l) float32, rows minus
+        their mean, with "widths" (L,).
     sample_ids, layer_names : list of str
         Length n and L.
     preparation : dict
@@ -160,9 +162,7 @@ class Index:
 
     def lists(self, k: int) -> np.ndarray:
         """Neighbour lists of length k arranged by sample, (n, L, k), contiguous."""
-        return self.derived(
-            ("lists", k), lambda: np.ascontiguousarray(self.neighbors[:, :, :k].transpose(1, 0, 2))
-        )
+        return self.derived(("lists", k), lambda: np.ascontiguousarray(self.neighbors[:, :, :k].transpose(1, 0, 2)))
 
     def save(self, path: str | Path, attributes: dict[str, Any] | None = None) -> None:
         """Write the index beside `path` and rename it into place when it is complete.
@@ -207,9 +207,7 @@ class Index:
             _replace(staging, path)
         except OSError as error:
             shutil.rmtree(staging, ignore_errors=True)
-            raise StoreError(
-                f"cannot write the index {path}: {error}. Free space or change the folder."
-            ) from error
+            raise StoreError(f"cannot write the index {path}: {error}. Free space or change the folder.") from error
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -240,13 +238,11 @@ class Index:
         attributes = header.get("attributes", {})
         if attributes.get("format") != _FORMAT:
             raise StoreError(
-                f"{path} is not an index of this version (format {attributes.get('format')!r}, expected {_FORMAT!r}): "
+                f"{path} is not an index of this version (format {attributes.get('format')!r}, not {_FORMAT!r}): "
                 "give the folder of an index, or build it again."
             )
         if attributes.get("complete") is not True:
-            raise StoreError(
-                f"the index {path} is incomplete: its writing was cut off. Delete it and run again."
-            )
+            raise StoreError(f"the index {path} is incomplete: its writing was cut off. Delete it and run again.")
         arrays = {array: _map_array(path, array) for array in attributes["arrays"]}
         return cls(
             arrays,
@@ -361,13 +357,11 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
 
     found: dict[str, np.ndarray] = {}
     n, d = layer.values.shape
-    centred, gram = None, None
-    if wanted & (_FROM_LISTS | _FROM_GRAM):
-        centred = centre(layer, preparation, ranking=True)
-    if wanted & (_FROM_GRAM - {"features"}):
-        gram = centred_gram(centred)
+    centred = centre(layer, preparation, ranking=True)
+    needs_gram = bool(wanted & (_FROM_GRAM - {"features"}))
+    gram = centred_gram(centred) if needs_gram else _NOTHING
     if wanted & _FROM_LISTS:
-        lists = nearest(layer, preparation, k, centred, gram)
+        lists = nearest(layer, preparation, k, centred, gram if needs_gram else None)
         found["neighbors"] = lists
         if wanted & {"similarities", "centred_similarities"}:
             found["similarities"], found["centred_similarities"] = neighbor_products(layer, lists)
@@ -376,7 +370,7 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
     # Under cosine without normalisation neighbours are ranked on unit rows, but kernels are not of them.
     if layer.scale is not layer.rank_scale and wanted & _FROM_GRAM:
         centred = centre(layer, preparation, ranking=False)
-        gram = centred_gram(centred)
+        gram = centred_gram(centred) if needs_gram else _NOTHING
     if "gram" in wanted:
         found["gram"] = kernels.packed_linear(gram, n)
     if "gram_rbf" in wanted:
@@ -412,9 +406,7 @@ def _read_json(file: Path, path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise StoreError(f"there is no index at {path} (no {file.name}): run the index rule first.") from None
     except (ValueError, OSError) as error:
-        raise StoreError(
-            f"the index {path} is damaged ({file.name}: {error}). Delete it and run again."
-        ) from error
+        raise StoreError(f"the index {path} is damaged ({file.name}: {error}). Delete it and run again.") from error
 
 
 def _map_array(path: Path, name: str) -> np.ndarray:

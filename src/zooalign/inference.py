@@ -303,8 +303,10 @@ def split_half(
     layer pair is the best is held fixed. 10 ms per split at most.
     """
     module = metrics.get(metric)
-    if not module.TAKES_K or module.NEEDS != frozenset({"neighbors"}):
-        raise MetricError(f"split-half needs a metric of neighbour lists alone; {metric} reads {sorted(module.NEEDS)}.")
+    if not module.TAKES_K or frozenset({"neighbors"}) != module.NEEDS:
+        raise MetricError(
+            f"split-half needs a metric of neighbour lists alone; {metric} reads {sorted(module.NEEDS)}."
+        )
     metrics.check_pair(x, y)
     k = metrics.check_k(metric, x, y, k)
     metrics.check_layers(x, y, layer_x, layer_y)

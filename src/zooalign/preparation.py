@@ -137,17 +137,23 @@ def order_statistic(arrays: Sequence[np.ndarray], quantile: float) -> float:
     """
     from zooalign.kernels import rows as kernels
 
-    size = sum(a.size for a in arrays)
-    rank = int(quantile * size)
-    if all(a.dtype == np.float16 for a in arrays):
-        counts = np.zeros(1 << 15, np.int64)
-        for a in arrays:
-            kernels.count_half(_flat(a).view(np.uint16), counts)
-        bits = int(np.searchsorted(np.cumsum(counts), rank, side="right"))
-        return float(np.array([bits], np.uint16).view(np.float16)[0])
     counts = np.zeros(1 << 15, np.int64)
+    size, halves = 0, True
     for a in arrays:
+        halves = halves and a.dtype == np.float16
+        if not halves:
+            break
+        size += a.size
+        kernels.count_half(_flat(a).view(np.uint16), counts)
+    if halves:
+        bits = int(np.searchsorted(np.cumsum(counts), int(quantile * size), side="right"))
+        return float(np.array([bits], np.uint16).view(np.float16)[0])
+    counts[:] = 0
+    size = 0
+    for a in arrays:
+        size += a.size
         kernels.count_high(_flat(a.astype(np.float32, copy=False)).view(np.uint32), counts)
+    rank = int(quantile * size)
     below = np.cumsum(counts)
     high = int(np.searchsorted(below, rank, side="right"))
     rank -= int(below[high - 1]) if high else 0
@@ -240,7 +246,7 @@ def _normalised(values: np.ndarray, preparation: Preparation, name: str, ids: Se
     return Rows(name, values, unit if preparation.normalise != "none" else ones, unit)
 
 
-class _Checked(Sequence[np.ndarray]):
+class _Checked(Sequence[Any]):
     """The layers, each checked as it is read."""
 
     def __init__(self, layers: Sequence[np.ndarray], names: Sequence[str], ids: Sequence[str]) -> None:
@@ -252,7 +258,8 @@ class _Checked(Sequence[np.ndarray]):
     def __getitem__(self, position: Any) -> Any:
         if not 0 <= position < len(self._layers):
             raise IndexError(position)
-        return _checked_layer(self._layers[position], self._names[position], self._ids)
+        name = str(self._names[position])
+        return _checked_layer(self._layers[position], name, self._ids)
 
 
 def _checked_layer(x: np.ndarray, name: str, ids: Sequence[str]) -> np.ndarray:
@@ -267,13 +274,22 @@ def _checked_layer(x: np.ndarray, name: str, ids: Sequence[str]) -> np.ndarray:
     if x.dtype != np.float16:
         with np.errstate(over="ignore"):  # an overflow to infinity is reported below, by name
             x = x.astype(np.float32, copy=False)
-    if not np.isfinite(x).all():
+    if not _all_finite(x):
         row, column = (int(v) for v in np.argwhere(~np.isfinite(x))[0])
         raise FeatureError(
             f"layer {name!r}: feature {column} of sample {ids[row]!r} (row {row}) is {x[row, column]}. "
             "Extract this model again in float32, or leave the layer out."
         )
     return x
+
+
+def _all_finite(x: np.ndarray) -> bool:
+    """By the exponent bits of the largest magnitude: infinity and NaN lie above every number."""
+    from zooalign.kernels import rows as kernels
+
+    if x.dtype == np.float16:
+        return kernels.largest_half(_flat(x).view(np.uint16)) < 0x7C00
+    return kernels.largest_single(_flat(x).view(np.uint32)) < 0x7F800000
 
 
 def _flat(x: np.ndarray) -> np.ndarray:

@@ -236,7 +236,8 @@ def _infer(found: Scores, sides: tuple[Index, Index], name: str, k: int | None, 
     if module.HAS_TERMS:
         terms = module.terms(*sides, i, j, k)
         intervals.append(inference.query_bootstrap(terms, resamples=asked["bootstrap"], **common))
-    if module.NEEDS == frozenset({"neighbors"}) and 2 * k < sides[0].n and min(s.k_max for s in sides) >= 5 * k:
+    lists_only = {"neighbors"} == module.NEEDS
+    if k is not None and lists_only and 2 * k < sides[0].n and min(s.k_max for s in sides) >= 5 * k:
         intervals.append(inference.split_half(*sides, name, k, i, j, **common))
     found.interval[label] = [vars(interval) for interval in intervals]
 
@@ -296,9 +297,7 @@ def _indexes(x: Any, y: Any, preparation: Preparation, k_max: int, needs: set[st
             continue
         n = len(layers[0]) if len(layers) else 0
         chosen = own_ids if own_ids is not None else (ids if ids is not None and len(ids) == n else None)
-        built.append(
-            build_index(layers, preparation, k_max, needs, sample_ids=chosen, layer_names=names, name=title)
-        )
+        built.append(build_index(layers, preparation, k_max, needs, sample_ids=chosen, layer_names=names, name=title))
     for index in built:
         if index.preparation != preparation.settings():
             raise ConfigError(

@@ -152,15 +152,18 @@ class _DatasetFile(Closed):
 
 def explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
     """One line for the first thing pydantic found wrong, with the nearest names of a misspelt key."""
-    first = error.errors()[0]
+    # A misspelt key is also a missing one: say the first.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _keys_at(model, first["loc"][:-1])
         return f"{where}: {unknown('key', str(first['loc'][-1]), known)[:-1]} (at {place}).{more}"
     message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        message = "this key is missing"
     if first["type"] == "string_pattern_mismatch":
-        message = f"{first['input']!r} is not of the form {first['ctx']['pattern']}"
+        message = f"{first['input']!r} is not of the form {first.get('ctx', {}).get('pattern')}"
     return f"{where}: {place + ': ' if place else ''}{message}.{more}"
 
 
@@ -207,7 +210,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         value = yaml.load(text, Loader)  # noqa: S506  (a subclass of SafeLoader)
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file. Check the list that names it in config.yaml.") from error
+        raise ConfigError(f"{path}: no such file. Check its name, and the folder you are in.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 ({error}). Save it as UTF-8.") from error
     except yaml.YAMLError as error:

@@ -42,7 +42,8 @@ def checkout(tmp_path):
         from zooalign.zoo import read_datasets
 
         read_datasets.cache_clear()
-        return load_sweep({**copy.deepcopy(CONFIG), **(config or {})}, root=tmp_path)
+        merged = {**copy.deepcopy(CONFIG), **(config or {})}
+        return load_sweep({key: value for key, value in merged.items() if value is not None}, root=tmp_path)
 
     load.folder = tmp_path
     return load
@@ -60,10 +61,11 @@ def test_a_correct_configuration_loads(checkout):
     ("change", "message"),
     [
         ({"metric": {}}, r"config.yaml: unknown key 'metric': did you mean 'metrics'\?"),
+        ({"datasets": None, "dataset": ["shapes"]}, r"unknown key 'dataset': did you mean 'datasets'"),
         ({"figures": ["scatter"]}, r"figures: scatter needs the capability 'bits_per_byte'"),
         (
             {"metrics": {"mutal_knn": {"k": [10]}}},
-            r"unknown metric 'mutal_knn': did you mean 'mutual_knn'\? Known: .*cka",
+            r"unknown metric 'mutal_knn': did you mean 'mutual_knn'.* Known: .*cka",
         ),
         ({"metrics": {"mutual_knn": {"kk": 10}}}, r"unknown key 'kk': did you mean 'k'\?"),
         ({"metrics": {"mutual_knn": {}}}, r"metrics.mutual_knn: k is missing"),

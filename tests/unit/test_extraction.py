@@ -211,10 +211,12 @@ def test_changed_weights_are_refused(zoo, fetched, shapes, tmp_path):
 SCRIPT = """
     import json, resource, sys
     from pathlib import Path
+    from zooalign import extraction
     from zooalign.config import ExtractionConfig
     from zooalign.extraction import extract_features
     from zooalign.zoo import ModelSpec
-    spec, weights, dataset, path, settings, extra_mb = json.loads(sys.argv[1])
+    spec, weights, dataset, path, settings, extra_mb, code = json.loads(sys.argv[1])
+    exec(code)
 
     def report(message):
         print(message, flush=True)
@@ -234,9 +236,9 @@ def process(zoo, fetched, shapes, tmp_path):
     script = tmp_path / "extract.py"
     script.write_text(textwrap.dedent(SCRIPT))
 
-    def start(model, path, settings, extra_mb=0):
+    def start(model, path, settings, extra_mb=0, code=""):
         spec = zoo[model].model_dump(mode="json")
-        what = [spec, str(fetched(model)), str(shapes), str(path), settings, extra_mb]
+        what = [spec, str(fetched(model)), str(shapes), str(path), settings, extra_mb, code]
         return subprocess.Popen(
             [sys.executable, script, json.dumps(what)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -275,7 +277,8 @@ def test_killed_extraction_continues_to_the_same_store(process, extract, tmp_pat
 def test_a_real_lack_of_memory_halves_batches(process, tmp_path):
     """The allocator itself refuses: room for some pictures at once, not for all 64."""
     settings = {"workers": 0, "max_batch": 64, "batch_mem_mb": 10**6}
-    running = process("random_resnet50", tmp_path / "m.zarr", settings, extra_mb=700)
+    code = "extraction.CPU_IMAGE_BATCH = 64"
+    running = process("random_resnet50", tmp_path / "m.zarr", settings, extra_mb=700, code=code)
     out, err = running.communicate(timeout=300)
     assert running.returncode == 0, err[-2000:]
     assert "out of memory with a batch of 64; halving the batches that remain" in out

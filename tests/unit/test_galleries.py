@@ -76,8 +76,8 @@ def test_the_device_path_finds_the_same(monkeypatch):
     class Elsewhere:
         type = "elsewhere"
 
-    def offered(search, rows, left, right, some, part, first, margin, scan, place):
-        original(search, rows, left, right, some, part, first, margin, scan, _Like(place))
+    def offered(search, block, factor, some, part, first, margin, scan, place):
+        original(search, block, factor, some, part, first, margin, scan, _Like(place))
 
     class _Like:
         def __init__(self, place):
@@ -122,7 +122,7 @@ def test_clamp_is_applied_to_both_sides():
         ({"k": 0}, "k = 0 neighbours"),
         ({"k": 61}, "gallery of 60 rows"),
         ({"k": 60, "query_ids": list("abcde"), "gallery_ids": [*"abcde", *map(str, range(55))]}, "below 60"),
-        ({"queries": np.ones((5, 3))}, "of one width"),
+        ({"queries": np.ones((5, 3))}, r"expected \(q, d\) and \(m, d\)"),
         ({"query_ids": ["a"] * 5, "gallery_ids": list(range(60))}, "twice among the queries"),
         ({"query_ids": list("abcde"), "gallery_ids": ["a"] * 60}, "'a' occurs twice in the gallery, at rows 0 and 1"),
         ({"query_ids": list("abc"), "gallery_ids": list(range(60))}, "3 ids for 5 queries"),

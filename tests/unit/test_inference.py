@@ -18,7 +18,10 @@ PLAIN = Preparation(clamp_scope="none")
 def layers_of(seed, n, widths, signal):
     cause = np.random.default_rng(99_000 + n).standard_normal((n, 6))
     rng = np.random.default_rng(seed)
-    return [(signal * cause @ rng.standard_normal((6, d)) + rng.standard_normal((n, d))).astype(np.float32) for d in widths]
+    return [
+        (signal * cause @ rng.standard_normal((6, d)) + rng.standard_normal((n, d))).astype(np.float32)
+        for d in widths
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,9 @@ def test_planted_alignment_is_found_and_independence_is_not():
 
 
 def test_seed_decides_and_is_recorded(pair):
-    first, again, other = (inference.permutation_null(*pair, "mutual_knn", 5, permutations=20, seed=s) for s in (1, 1, 2))
+    first, again, other = (
+        inference.permutation_null(*pair, "mutual_knn", 5, permutations=20, seed=s) for s in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first.null, again.null)
     assert (first.null != other.null).any()
     assert first.settings()["seed"] == 1
@@ -102,7 +107,9 @@ def test_highest_value_follows_the_declared_range():
     assert inference.highest("unbiased_cka", None) == 1.0
 
 
-@given(null=st.lists(st.integers(0, 9), min_size=1, max_size=40), observed=st.integers(0, 9), alpha=st.floats(0.01, 0.99))
+@given(
+    null=st.lists(st.integers(0, 9), min_size=1, max_size=40), observed=st.integers(0, 9), alpha=st.floats(0.01, 0.99)
+)
 @settings(deadline=None, max_examples=80)
 def test_calibration_against_its_definition(null, observed, alpha):
     values = np.array(null, float)
@@ -176,7 +183,8 @@ def test_false_discovery_rate_is_scipys():
     )
     p[2, 3] = np.nan
     found = inference.benjamini_hochberg(p)
-    assert np.isnan(found[2, 3]) and np.isfinite(np.delete(found.ravel(), 17)).all()
+    assert np.isnan(found[2, 3])
+    assert np.isfinite(np.delete(found.ravel(), 17)).all()
     with pytest.raises(MetricError, match="outside"):
         inference.benjamini_hochberg(np.array([1.2]))
 
@@ -186,7 +194,10 @@ def test_false_discovery_rate_is_scipys():
     [
         (lambda x, y: inference.permutation_null(x, y, "mutual_knn", 5, permutations=0), "at least 1"),
         (lambda x, y: inference.permutation_null(x, y, "mutual_knn", 5, alpha=1.0), "alpha is 1.0"),
-        (lambda x, y: inference.permutation_null(x, y, "mutual_knn", 5, orders=np.zeros((2, 64), int)), "no permutation"),
+        (
+            lambda x, y: inference.permutation_null(x, y, "mutual_knn", 5, orders=np.zeros((2, 64), int)),
+            "no permutation",
+        ),
         (lambda x, y: inference.permutation_null(x, y, "mutual_knn", 5, orders=np.zeros((2, 9), int)), "n = 64"),
         (lambda x, y: inference.query_bootstrap(np.ones((3, 3))), "one value per sample"),
         (lambda x, y: inference.query_bootstrap(np.ones(9), level=95), "level is 95"),
@@ -203,7 +214,10 @@ def latent(n, seed, widths, signal):
     rng = np.random.default_rng(seed)
     cause = rng.standard_normal((n, 8))
     fixed = np.random.default_rng(12345)
-    return [[signal * cause @ fixed.standard_normal((8, d)) + rng.standard_normal((n, d)) for d in side] for side in widths]
+    return [
+        [signal * cause @ fixed.standard_normal((8, d)) + rng.standard_normal((n, d)) for d in side]
+        for side in widths
+    ]
 
 
 @pytest.mark.slow

@@ -29,9 +29,7 @@ TOLERANCE = {"svcca": 0.045}
 @pytest.fixture(scope="module")
 def pair():
     with np.load(DATA / "layers_256.npz") as file:
-        return [
-            build_index(list(np.moveaxis(file[m], 1, 0)), k_max=255, needs=NEEDS, name=m) for m in ("A", "B")
-        ]
+        return [build_index(list(np.moveaxis(file[m], 1, 0)), k_max=255, needs=NEEDS, name=m) for m in ("A", "B")]
 
 
 @pytest.mark.parametrize("answer", ANSWERS)

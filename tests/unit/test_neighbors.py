@@ -35,7 +35,7 @@ def sorted_neighbors(rows, preparation, k):
     return np.argsort(-score, axis=1, kind="stable")[:, :k], score
 
 
-@pytest.mark.parametrize("n,d", [(50, 3), (130, 64), (257, 100)])
+@pytest.mark.parametrize(("n", "d"), [(50, 3), (130, 64), (257, 100)])
 @pytest.mark.parametrize("shift", [0.0, 8.0])
 @pytest.mark.parametrize(
     "options",
@@ -128,7 +128,9 @@ def test_threads_do_not_change_a_bit():
     seen = set()
     for threads in ("1", "2", "3"):
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
-        run = subprocess.run([sys.executable, "-c", _INDEX], env=environment, capture_output=True, check=True, text=True)
+        run = subprocess.run(
+            [sys.executable, "-c", _INDEX], env=environment, capture_output=True, check=True, text=True
+        )
         seen.add(run.stdout)
     assert len(seen) == 1
     assert len(seen.pop().strip()) == hashlib.sha256().digest_size * 2

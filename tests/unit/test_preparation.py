@@ -32,7 +32,8 @@ def test_order_statistic_is_the_sorted_value(x, quantile):
     assert order_statistic([x], quantile) == expected
 
 
-def test_order_statistic_spans_arrays_and_types(rng=np.random.default_rng(0)):
+def test_order_statistic_spans_arrays_and_types():
+    rng = np.random.default_rng(0)
     x, y = rng.standard_normal((50, 4)).astype(np.float32), rng.standard_normal((50, 3)).astype(np.float16)
     joined = np.sort(np.abs(np.concatenate([x.ravel(), y.ravel().astype(np.float32)])))
     assert order_statistic([x, y], 0.95) == joined[int(0.95 * joined.size)]
@@ -119,11 +120,15 @@ def test_text_is_not_features():
 def test_settings_are_closed():
     with pytest.raises(ConfigError, match="did you mean 'centred_l2'"):
         Preparation(normalise="centered_l2")
-    with pytest.raises(ConfigError, match="clamp_quantile is 1.5"):
+    with pytest.raises(ConfigError, match=r"clamp_quantile is 1\.5"):
         Preparation(clamp_quantile=1.5)
 
 
 def test_digest_tells_settings_apart():
-    digests = {Preparation().digest(), Preparation(clamp_quantile=0.9).digest(), Preparation(normalise="none").digest()}
+    digests = {
+        Preparation().digest(),
+        Preparation(clamp_quantile=0.9).digest(),
+        Preparation(normalise="none").digest(),
+    }
     assert len(digests) == 3
     assert Preparation().digest() == Preparation(clamp_quantile=0.95).digest()

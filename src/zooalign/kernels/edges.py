@@ -84,9 +84,9 @@ def masked_hsic(a, wa, ta, b, wb, tb, out):
                 total_k += columns[lb, i]
                 total_l += rows[lb, i]
                 mixed += columns[lb, i] * rows[lb, i]
-            out[la, lb] = (
-                twoway[lb] + total_k * total_l / ((m - 1.0) * (m - 2.0)) - 2.0 * mixed / (m - 2.0)
-            ) / (m * (m - 3.0))
+            out[la, lb] = (twoway[lb] + total_k * total_l / ((m - 1.0) * (m - 2.0)) - 2.0 * mixed / (m - 2.0)) / (
+                m * (m - 3.0)
+            )
 
 
 @compiled()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import compiled
+from zooalign.kernels import VECTORISED, compiled
 from zooalign.kernels.rows import dot, squared_distance
 
 # Scores per test of a block: one vectorised comparison decides whether to look closer.
-_WIDTH = 128
+_WIDTH = 256
 
 
 @compiled()
 def offer(query, scale, row, row_scale, euclidean, position, best, where):
     """Insert one gallery row into a query's k best by its float64 rank value, then by lower position."""
-    if euclidean:
-        value = -squared_distance(query, row)
-    else:
-        value = dot(query, row) * scale * row_scale
+    value = -squared_distance(query, row) if euclidean else dot(query, row) * scale * row_scale
     k = best.shape[0]
     p = k - 1
     if not (value > best[p] or (value == best[p] and position < where[p])):
@@ -28,6 +25,59 @@ def offer(query, scale, row, row_scale, euclidean, position, best, where):
         p -= 1
     best[p] = value
     where[p] = position
+
+
+@compiled(fastmath=VECTORISED)
+def round_rows(values, centre, unit, euclidean, scales, offsets, lengths, errors, bits):
+    """One pass over a block of gallery rows: scale, centre, round to bfloat16, and measure the rounding.
+
+    values (n, d) float32; centre (d,) float64; unit: scale rows to length 1. Filled: scales, offsets,
+    lengths and errors (n,) float64 and bits (n, >= d + 2) uint16, [centred row | offset in two parts]. A row of
+    length zero gets an infinite scale.
+    """
+    n, d = values.shape
+    real = np.empty(d, np.float32)
+    raw = real.view(np.uint32)
+    kept = np.empty(d, np.float32)
+    kept_raw = kept.view(np.uint32)
+    square = 0.0
+    for t in range(d):
+        square += centre[t] * centre[t]
+    for i in range(n):
+        row = values[i]
+        length = 0.0
+        along = 0.0
+        for t in range(d):
+            v = np.float64(row[t])
+            length += v * v
+            along += v * centre[t]
+        scale = 1.0 / np.sqrt(length) if unit else 1.0
+        scales[i] = scale
+        offset = -0.5 * (length - 2.0 * along + square) if euclidean else along * scale - square
+        offsets[i] = offset
+        for t in range(d):
+            real[t] = np.float32(scale * np.float64(row[t]) - centre[t])
+        for t in range(d):
+            kept_raw[t] = (raw[t] + np.uint32(0x7FFF) + ((raw[t] >> np.uint32(16)) & np.uint32(1))) & np.uint32(
+                0xFFFF0000
+            )
+        out = bits[i]
+        for t in range(d):
+            out[t] = np.uint16(kept_raw[t] >> np.uint32(16))
+        length = 0.0
+        error = 0.0
+        for t in range(d):
+            v = np.float64(real[t])
+            e = v - np.float64(kept[t])
+            length += v * v
+            error += e * e
+        lengths[i] = np.sqrt(length)
+        errors[i] = np.sqrt(error)
+        real[0] = np.float32(offset)
+        kept_raw[0] = raw[0] & np.uint32(0xFFFF0000)
+        out[d] = np.uint16(kept_raw[0] >> np.uint32(16))
+        real[0] = np.float32(offset - np.float64(kept[0]))
+        out[d + 1] = np.uint16(raw[0] >> np.uint32(16))
 
 
 @compiled()
@@ -44,36 +94,35 @@ def scan_bfloat16(scores, queries, scales, rows, row_scales, euclidean, own, fir
     bits = real.view(np.int32)
     for i in range(q):
         row = scores[i]
+        limit = best[i, k - 1] - shift[i] - margin[i]
+        limit -= abs(limit) * 0.00390625  # scores are rounded to 8 bits
+        real[0] = limit
+        floor = np.int16(bits[0] >> 16)
         j0 = 0
         while j0 < m:
             j1 = min(j0 + _WIDTH, m)
-            limit = best[i, k - 1] - shift[i] - margin[i]
-            limit -= abs(limit) * 0.00390625  # scores are rounded to 8 bits
-            real[0] = limit
-            floor = np.int16(bits[0] >> 16) if limit > 0.0 else np.int16(0)
-            hit = limit <= 0.0
-            if not hit:
-                if j1 - j0 == _WIDTH:
-                    block = row[j0:j1]
-                    above = np.int16(-32768)
-                    for j in range(_WIDTH):
-                        above = max(above, block[j])
-                    hit = above >= floor
+            if limit > 0.0 and j1 - j0 == _WIDTH:
+                block = row[j0:j1]
+                above = np.int16(-32768)
+                for j in range(_WIDTH):
+                    above = max(above, block[j])
+                if above < floor:
+                    j0 = j1
+                    continue
+            for j in range(j0, j1):
+                if limit > 0.0:
+                    if row[j] < floor:
+                        continue
                 else:
-                    hit = True
-            if hit:
-                for j in range(j0, j1):
-                    if limit > 0.0:
-                        if row[j] < floor:
-                            continue
-                    else:
-                        bits[0] = np.int32(row[j]) << 16
-                        if real[0] < limit:
-                            continue
-                    if first + j != own[i]:
-                        offer(
-                            queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i]
-                        )
+                    bits[0] = np.int32(row[j]) << 16
+                    if real[0] < limit:
+                        continue
+                if first + j != own[i]:
+                    offer(queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i])
+                    limit = best[i, k - 1] - shift[i] - margin[i]
+                    limit -= abs(limit) * 0.00390625
+                    real[0] = limit
+                    floor = np.int16(bits[0] >> 16)
             j0 = j1
 
 
@@ -99,9 +148,7 @@ def scan_float32(scores, queries, scales, rows, row_scales, euclidean, own, firs
             if hit:
                 for j in range(j0, j1):
                     if row[j] >= limit and first + j != own[i]:
-                        offer(
-                            queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i]
-                        )
+                        offer(queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i])
             j0 = j1
 
 

@@ -110,7 +110,7 @@ def squared_norms(a, first, out):
 
 @compiled()
 def unpack(packed, diagonal, full):
-    """full (n, n) symmetric from [diagonal |] upper triangle row by row; entries keep their packed scale."""
+    """Full (n, n) symmetric from [diagonal |] upper triangle row by row; entries keep their packed scale."""
     n = full.shape[0]
     p = n if diagonal else 0
     for i in range(n):

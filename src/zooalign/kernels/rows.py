@@ -30,6 +30,24 @@ def count_half(bits, counts):
         counts[b & np.uint16(0x7FFF)] += 1
 
 
+@compiled()
+def largest_half(bits):
+    """Largest |x| as its 15 bits; bits is the uint16 view of float16 values."""
+    top = np.uint16(0)
+    for t in range(bits.shape[0]):
+        top = max(top, np.uint16(bits[t] & np.uint16(0x7FFF)))
+    return top
+
+
+@compiled()
+def largest_single(bits):
+    """Largest |x| as its 31 bits; bits is the uint32 view of float32 values."""
+    top = np.uint32(0)
+    for t in range(bits.shape[0]):
+        top = max(top, np.uint32(bits[t] & np.uint32(0x7FFFFFFF)))
+    return top
+
+
 @compiled(fastmath=VECTORISED)
 def row_sums_of_squares(values, sums):
     """sums[i] = sum of squares of row i, accumulated in float64."""
@@ -253,7 +271,7 @@ def neighbor_products(rows, scale, neighbors, means, products, centred):
 
 @compiled()
 def pack_gram(gram, n, packed):
-    """packed = [diagonal | strict upper triangle x sqrt 2, row by row], so that <packed, packed'> = <K, L>."""
+    """Packed = [diagonal | strict upper triangle x sqrt 2, row by row], so that <packed, packed'> = <K, L>."""
     root = np.float32(1.4142135623730951)
     for i in range(n):
         packed[i] = gram[i, i]

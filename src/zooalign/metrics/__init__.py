@@ -175,8 +175,6 @@ def best(matrix: np.ndarray) -> tuple[float, int, int]:
     (-0.1, 1, 0)
     """
     if np.isnan(matrix).all():
-        raise MetricError(
-            "no layer pair has a defined score: every layer of a model is the same for all samples."
-        )
+        raise MetricError("no layer pair has a defined score: every layer of a model is the same for all samples.")
     row, column = np.unravel_index(int(np.nanargmax(matrix)), matrix.shape)
     return float(matrix[row, column]), int(row), int(column)

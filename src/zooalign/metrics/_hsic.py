@@ -70,7 +70,7 @@ def unbiased(x: Index, y: Index, array: str) -> tuple[np.ndarray, np.ndarray, np
 
 
 def ratio(cross: np.ndarray, own_x: np.ndarray, own_y: np.ndarray, added: float = 0.0) -> np.ndarray:
-    """cross / (sqrt(own_x own_y) + added); NaN where either side has no variation."""
+    """Cross / (sqrt(own_x own_y) + added); NaN where either side has no variation."""
     with np.errstate(invalid="ignore", divide="ignore"):
         values = cross / (np.sqrt(own_x[:, None] * own_y[None, :]) + added)
     values[~(own_x > 0.0), :] = np.nan
@@ -100,9 +100,7 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, array: str) -> np.ndar
 def _products(a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     from zooalign.kernels.grams import inner_products
 
-    diagonal = (
-        a[:, :n].astype(np.float64)[:, None, :] * b[:, :n].astype(np.float64)[None, :, :]
-    )  # (La, Lb, n)
+    diagonal = a[:, :n].astype(np.float64)[:, None, :] * b[:, :n].astype(np.float64)[None, :, :]  # (La, Lb, n)
     rest = np.empty((len(a), len(b)))
     inner_products(np.asarray(a), np.asarray(b), n, rest)
     return diagonal.sum(axis=-1), rest

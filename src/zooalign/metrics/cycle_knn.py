@@ -1,4 +1,4 @@
-"""Cycle k-nearest neighbours: does a step in one model and a step back in the other return to the sample?"""
+"""Cycle k-nearest neighbours: whether a step in one model and a step back in the other return."""
 
 from __future__ import annotations
 

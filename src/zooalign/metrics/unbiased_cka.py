@@ -106,9 +106,7 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int | None = None) 
 def check_samples(x: Index) -> None:
     """Raise MetricError below 4 samples, where the unbiased estimator divides by zero."""
     if x.n < 4:
-        raise MetricError(
-            f"unbiased_cka needs at least 4 samples; {x.name} has {x.n}. Use more samples, or cka."
-        )
+        raise MetricError(f"unbiased_cka needs at least 4 samples; {x.name} has {x.n}. Use more samples, or cka.")
 
 
 def _u_centred(x: Index, layer: int) -> np.ndarray:
