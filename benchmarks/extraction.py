@@ -25,6 +25,7 @@ from zooalign import extraction
 from zooalign.config import ExtractionConfig, load_sweep, read_config
 from zooalign.layout import Layout
 from zooalign.progress import Progress
+from zooalign.readers import make_reader
 from zooalign.samples import open_samples
 from zooalign.store import FeatureWriter
 
@@ -61,7 +62,7 @@ def measure(name: str) -> tuple[float, float, int]:
     samples = open_samples(layout.dataset(sweep.config.datasets[0]))
     model = extraction.place_model(spec, layout.weights(name), settings)
     device = next(model.module.parameters()).device
-    reader = extraction._reader(spec, model, samples, settings)
+    reader = make_reader(spec, model, samples, settings)
     plan = {"digest": "benchmark", **extraction._plan(spec, model, samples, reader, settings, device)}
     n = N_SAMPLES[spec.modality]
     plan["bounds"] = [b for b in plan["bounds"] if b < n] + [n]

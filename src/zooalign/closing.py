@@ -38,7 +38,7 @@ def print_closing(sweep: Sweep, layout: Layout, head: int = 20) -> None:
             f"{d}_{what}" for d in sweep.config.datasets for what in ("other", "rank")
         ]
         for name in columns:
-            table.add_column(name.removesuffix("_other").replace("_", " "), justify="right")
+            table.add_column(name.replace("_other", " alignment").replace("_", " "), justify="right")
         for row in rows[:head]:
             mark = " †" if row["control"] == "True" else ""
             table.add_row(row["id"] + mark, row["modality"], *(_short(row.get(name, "")) for name in columns))

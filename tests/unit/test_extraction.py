@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from zooalign import extraction
 from zooalign.config import ExtractionConfig
 from zooalign.errors import FeatureError, WeightsError
-from zooalign.extraction import CaptionReader, batch_bounds, extract_features
+from zooalign.extraction import batch_bounds, extract_features
+from zooalign.readers import CaptionReader
 from zooalign.store import FeatureStore, staging_folder
 from zooalign.zoo import DatasetSpec
 
@@ -226,7 +227,8 @@ SCRIPT = """
         if " images in " in message:  # the batches are done; writing the store is not what is tested
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-    extract_features(ModelSpec(**spec), Path(weights), Path(dataset), Path(path), ExtractionConfig(**settings), report)
+    what = Path(weights), Path(dataset), Path(path), ExtractionConfig(**settings)
+    extract_features(ModelSpec(**spec), *what, report)
 """
 
 
