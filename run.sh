@@ -61,8 +61,8 @@ case "${1:-}" in
   setup) ;;
   test)
     shift
-    # Two workers: each file's tests stay together, so that expensive fixtures are made once.
-    exec pytest -n 2 --dist loadfile "$@"
+    # Two workers; a file's tests stay together, so that expensive fixtures are made once; the longest start first.
+    exec pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     ;;
   *)
     # --cores all unless the caller says otherwise.

@@ -142,8 +142,14 @@ def compare(sample: int) -> dict[str, Any]:
         )
         assert difference <= TOLERANCE.get(name, 2.5 / N), f"{name} differs from the published algorithm"
     mutual = report["metrics"]["mutual_knn"]
-    report["index_included_ratio"] = mutual["published_s"] / (mutual["ours_s"] + min(index_s))
-    print(f"mutual_knn with both indexes included: {report['index_included_ratio']:.0f} times (needed: 50)")
+    # Preparing and indexing the features stands against the published code's preparation of them.
+    theirs_s, ours_s = mutual["published_s"] + prepared_s[0], mutual["ours_s"] + min(index_s)
+    report["index_included_ratio"] = theirs_s / ours_s
+    report["index_included_ratio_without_their_preparation"] = mutual["published_s"] / ours_s
+    print(
+        f"mutual_knn with preparation and index included: {theirs_s / ours_s:.0f} times "
+        f"({mutual['published_s'] / ours_s:.0f} if the published preparation is left out; needed: 50)"
+    )
     return report
 
 

@@ -168,7 +168,7 @@ def main() -> None:
         print(f"faiss IndexFlatIP as installed, scaled: {installed:.0f} s", flush=True)
         tuned = {}
         for core in ("SkylakeX", "Sapphirerapids", "Haswell"):
-            for block in (0, 1024, 4096):
+            for block in (0, 1024):
                 found = run(
                     "faiss", {**threads, "OPENBLAS_CORETYPE": core}, rows=asked.faiss_rows, block=block, **common
                 )

@@ -15,6 +15,7 @@ import numpy as np
 from zooalign import inference, metrics
 from zooalign.indexing import Index, build_index
 from zooalign.preparation import Preparation
+from zooalign.relabelling import Relabelled
 
 PLAIN = Preparation(clamp_scope="none")
 SHAPES = (((4,), (4,)), ((5, 40), (8, 16, 30)), ((60,), (3, 3, 90, 10)), ((20, 20, 20), (100,)))
@@ -35,7 +36,7 @@ def type_one_error(draws: int = 1000, permutations: int = 99, n: int = 50) -> No
         shape = draw % len(SHAPES)
         x, y = (index([rng.standard_normal((n, d)) for d in widths]) for widths in SHAPES[shape])
         orders = np.stack([rng.permutation(n) for _ in range(permutations)])
-        relabelled = [inference.Relabelled(y, order) for order in orders]
+        relabelled = [Relabelled(y, order) for order in orders]
         for column, (name, k) in enumerate((("mutual_knn", 5), ("cka", None))):
             module = metrics.get(name)
             observed, i, j = metrics.best(module.matrix(x, y, k))

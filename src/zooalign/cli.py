@@ -122,6 +122,39 @@ def plan(config: ConfigOption = Path("config.yaml")) -> None:
     console.print(f"{len(sweep.models)} models, {weights:.2f} GiB of weights in float32, {pairs:,} pairs to compare.")
 
 
+@app.command()
+def score(
+    x: Annotated[str, typer.Argument(help="First model: .npy or .npz array, feature store, or index.")],
+    y: Annotated[str, typer.Argument(help="Second model, likewise; same samples in the same order.")],
+    metric: Annotated[str, typer.Option(help="Metrics, comma-separated.")] = "mutual_knn",
+    k: Annotated[str, typer.Option(help="Numbers of neighbours, comma-separated.")] = "10",
+    prepare: Annotated[str | None, typer.Option(help="Preparation, as key=value,... (docs/metrics.md).")] = None,
+    null: Annotated[int, typer.Option(help="Permutations of the null; 0: none.")] = 0,
+    bootstrap: Annotated[int, typer.Option(help="Resamples of the interval; 0: none.")] = 0,
+    alpha: Annotated[float, typer.Option(help="Level of the test.")] = 0.05,
+    level: Annotated[float, typer.Option(help="Coverage of the interval.")] = 0.95,
+    seed: Annotated[int, typer.Option(help="Seed of permutations and resamples.")] = 0,
+    json_file: Annotated[str | None, typer.Option("--json", help="Write everything to this file.")] = None,
+) -> None:
+    """Score two models against each other: every layer pair, the best one printed."""
+    from zooalign.scoring import score_command
+
+    table = score_command(
+        x,
+        y,
+        metric=metric,
+        k=k,
+        prepare=prepare,
+        null=null,
+        bootstrap=bootstrap,
+        alpha=alpha,
+        level=level,
+        seed=seed,
+        json_file=json_file,
+    )
+    print(table)
+
+
 def main() -> None:
     """Run the command line; a user's error is one message and exit status 1."""
     try:

@@ -21,15 +21,13 @@ from zooalign.preparation import Preparation, Rows, prepare_layers
 VERSION = 1
 
 _SCANS = ("auto", "bfloat16", "float32")
-# Queries per product; the block of scores stays in the second-level cache or close to it.
-_QUERIES = 1024
-_COLUMNS = 4096
+# Queries and gallery rows per product: tall and narrow, so that the rows are packed for the product only once.
+_QUERIES = 4096
+_COLUMNS = 2048
 # Extra columns of the product carry the offset of a gallery row in two parts; padded for the hardware.
 _EXTRA = 32
-# Bits of a float32 infinity; those of NaN lie above.
-_INFINITY = 0x7F800000
-# Gallery rows converted and rounded together.
-_CACHED = 64
+# Bits of infinity; those of NaN lie above.
+_INFINITY = {np.float16: 0x7C00, np.float32: 0x7F800000}
 
 
 @dataclass
@@ -46,6 +44,7 @@ class _Search:
     best: np.ndarray  # (q, k) float64
     where: np.ndarray  # (q, k) int64
     euclidean: bool
+    scores: Any  # torch tensor for one tile of scores
 
 
 def nearest_in_gallery(
@@ -119,30 +118,23 @@ def nearest_in_gallery(
     ids = query_ids if query_ids is not None else [str(i) for i in range(len(queries))]
     search = _begin(_prepared(queries, preparation, clamp, ids, "queries"), own, k, preparation, scan, place)
     names = gallery_ids if gallery_ids is not None else range(m)
-    work = _Work(min(block, m), d)
+    bits = np.zeros((min(block, m), d + _EXTRA), np.uint16)  # reused: fresh memory costs more than filling it
     for first, raw in _blocks(gallery, m, block):
         named = _Names(names, first, len(raw))
         if scan == "bfloat16":
-            rounded = _rounded_block(search, raw, preparation, clamp, named, work)
+            rounded = _rounded_block(search, raw, preparation, clamp, named, bits[: len(raw)])
         else:
             rounded = _float32_block(search, _prepared(raw, preparation, clamp, named, "gallery"))
         _search_block(search, rounded, first, scan, place)
     return search.where, search.best
 
 
-class _Work:
-    """Arrays of one block, reused: fresh memory costs more than the arithmetic on it."""
-
-    def __init__(self, block: int, d: int) -> None:
-        self.values = np.empty((block, d), np.float32)
-        self.bits = np.zeros((block, d + _EXTRA), np.uint16)
-
-
 @dataclass
 class _Block:
     """A block of the gallery: exact, and rounded for the product."""
 
-    values: np.ndarray  # (n, d) float32, clamped
+    stored: np.ndarray  # (n, d) float32, or the bits of float16
+    clamp: np.float32  # what they are still to be clipped to, 0 for nothing
     scales: np.ndarray  # (n,) float64
     factor: Any  # (n, d + extra) torch tensor
     offsets: np.ndarray  # (n,) float64
@@ -229,6 +221,8 @@ def _blocks(gallery: Any, m: int, block: int) -> Iterator[tuple[int, np.ndarray]
 
 def _begin(rows: Rows, own: np.ndarray, k: int, preparation: Preparation, scan: str, place: Any) -> _Search:
     """Centre and round the queries."""
+    import torch
+
     from zooalign.kernels import rows as kernels
 
     q, d = rows.values.shape
@@ -248,7 +242,8 @@ def _begin(rows: Rows, own: np.ndarray, k: int, preparation: Preparation, scan: 
         shift = squares - 2.0 * along + centre @ centre
     best = np.full((q, k), -np.inf)
     where = np.full((q, k), np.iinfo(np.int64).max)
-    return _Search(rows, centre, factor.to(place), shift, lengths, errors, own, best, where, euclidean)
+    tile = torch.empty(min(q, _QUERIES) * _COLUMNS, dtype=factor.dtype, device=place)
+    return _Search(rows, centre, factor.to(place), shift, lengths, errors, own, best, where, euclidean, tile)
 
 
 def _rounded(rows: Rows, centre: np.ndarray, extra: np.ndarray, scan: str) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -275,7 +270,12 @@ def _rounded(rows: Rows, centre: np.ndarray, extra: np.ndarray, scan: str) -> tu
 
 
 def _rounded_block(
-    search: _Search, raw: np.ndarray, preparation: Preparation, clamp: float | None, names: Sequence[str], work: _Work
+    search: _Search,
+    raw: np.ndarray,
+    preparation: Preparation,
+    clamp: float | None,
+    names: Sequence[str],
+    bits: np.ndarray,
 ) -> _Block:
     """Everything about a block in one pass; the ordinary preparation speaks where a row cannot be used."""
     import torch
@@ -283,24 +283,23 @@ def _rounded_block(
     from zooalign.kernels import gallery as kernels
     from zooalign.kernels import rows as row_kernels
 
-    n = len(raw)
-    values, bits = work.values[:n], work.bits[:n]
-    scales, offsets, lengths, errors = np.empty((4, n))
-    usable = True
-    for start in range(0, n, _CACHED):  # few rows at a time: they stay in the cache from step to step
-        part = slice(start, start + _CACHED)
-        torch.from_numpy(values[part]).copy_(torch.from_numpy(np.ascontiguousarray(raw[part])))
-        usable = usable and row_kernels.largest_single(values[part].reshape(-1).view(np.uint32)) < _INFINITY
-        if clamp is not None:
-            np.clip(values[part], -np.float32(clamp), np.float32(clamp), out=values[part])
+    half = raw.dtype == np.float16
+    stored = np.ascontiguousarray(raw, np.float16 if half else np.float32).view(np.uint16 if half else np.float32)
+    limit = np.float32(0 if clamp is None else clamp)
+    if half:
+        usable = row_kernels.largest_half(stored.reshape(-1)) < _INFINITY[np.float16]
+    else:
+        usable = row_kernels.largest_single(stored.reshape(-1).view(np.uint32)) < _INFINITY[np.float32]
+    scales, offsets, lengths, errors = np.empty((4, len(raw)))
+    if usable:
         kernels.round_rows(
-            values[part], search.centre, preparation.unit_rows, search.euclidean,
-            scales[part], offsets[part], lengths[part], errors[part], bits[part],
+            stored, half, limit, search.centre, preparation.unit_rows, search.euclidean,
+            scales, offsets, lengths, errors, bits,
         )  # fmt: skip
     if not usable or not np.isfinite(scales).all():  # a row of zeros has an infinite scale
         _prepared(raw, preparation, clamp, names, "gallery")
     factor = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
-    return _Block(values, scales, factor, offsets, lengths, errors)
+    return _Block(stored, limit, scales, factor, offsets, lengths, errors)
 
 
 def _float32_block(search: _Search, rows: Rows) -> _Block:
@@ -317,12 +316,12 @@ def _float32_block(search: _Search, rows: Rows) -> _Block:
         kernels.row_sums_of_squares(rows.values, squares)
         offsets = -0.5 * (squares - 2.0 * along + square)
     factor, lengths, errors = _rounded(rows, search.centre, offsets, "float32")
-    return _Block(rows.values, rows.rank_scale, factor, offsets, lengths, errors + lengths * 2.0**-24)
+    return _Block(rows.values, np.float32(0), rows.rank_scale, factor, offsets, lengths, errors + lengths * 2.0**-24)
 
 
 def _search_block(search: _Search, block: _Block, first: int, scan: str, place: Any) -> None:
     """Offer a block of the gallery to all queries."""
-    n, d = block.values.shape
+    n, d = block.stored.shape
     largest = float(np.abs(block.offsets).max())
     worst = float(block.errors.max())
     longest = float(block.lengths.max()) + worst
@@ -354,12 +353,15 @@ def _offer(
     half = 0.5 if search.euclidean else 1.0
     shift = search.shift[some] * (-half if search.euclidean else 1.0)
     queries, scales = search.rows.values[some], search.rows.rank_scale[some]
-    values, row_scales = block.values[part], block.scales[part]
-    scores = search.factor[some] @ factor[part].T  # (q, m)
+    stored = (block.stored[part], block.stored.dtype == np.uint16, block.clamp, block.scales[part])
+    left, right = search.factor[some], factor[part].T
+    # Into memory of the search: a fresh matrix would cost a third of the product in page faults.
+    scores = search.scores[: left.shape[0] * right.shape[1]].view(left.shape[0], right.shape[1])  # (q, m)
+    torch.mm(left, right, out=scores)
     if place.type == "cpu" and not search.euclidean:
         bits = scores.view(torch.int16).numpy() if scan == "bfloat16" else scores.numpy()
         kernel = kernels.scan_bfloat16 if scan == "bfloat16" else kernels.scan_float32
-        kernel(bits, queries, scales, values, row_scales, False, search.own[some], first, shift, margin, best, where)
+        kernel(bits, queries, scales, *stored, False, search.own[some], first, shift, margin, best, where)
         return
     limit = best[:, -1] * half - shift - margin
     limit -= np.abs(limit) * (2.0**-8 if scan == "bfloat16" else 1e-6)
@@ -371,9 +373,7 @@ def _offer(
         if scores.shape[1] <= best.shape[1]:
             floor = torch.full_like(floor, -torch.inf)
     pairs = torch.nonzero(scores.float() >= floor[:, None]).cpu().numpy()
-    kernels.offer_listed(
-        pairs, queries, scales, values, row_scales, search.euclidean, search.own[some], first, best, where
-    )
+    kernels.offer_listed(pairs, queries, scales, *stored, search.euclidean, search.own[some], first, best, where)
 
 
 def _multiplies_bfloat16() -> bool:

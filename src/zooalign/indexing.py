@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from zooalign import index_files
 from zooalign.errors import MetricError, StoreError, unknown
 from zooalign.preparation import CONCATENATED, Preparation, Rows, prepare_layers
 
@@ -204,7 +205,7 @@ class Index:
                 )  # fmt: skip
                 stored[...] = np.asarray(values)
             group.attrs["complete"] = True
-            _replace(staging, path)
+            index_files.replace(staging, path)
         except OSError as error:
             shutil.rmtree(staging, ignore_errors=True)
             raise StoreError(f"cannot write the index {path}: {error}. Free space or change the folder.") from error
@@ -234,7 +235,7 @@ class Index:
             If the folder is missing, incomplete, truncated, or not an index; the message names it.
         """
         path = Path(path)
-        header = _read_json(path / "zarr.json", path)
+        header = index_files.read_json(path / "zarr.json", path)
         attributes = header.get("attributes", {})
         if attributes.get("format") != _FORMAT:
             raise StoreError(
@@ -243,7 +244,7 @@ class Index:
             )
         if attributes.get("complete") is not True:
             raise StoreError(f"the index {path} is incomplete: its writing was cut off. Delete it and run again.")
-        arrays = {array: _map_array(path, array) for array in attributes["arrays"]}
+        arrays = {array: index_files.map_array(path, array) for array in attributes["arrays"]}
         return cls(
             arrays,
             attributes["sample_ids"],
@@ -319,9 +320,13 @@ def build_index(
     if k_max < 1:
         raise MetricError(f"k_max is {k_max}: an index keeps at least 1 neighbour.")
     parts: dict[str, list[np.ndarray]] = {need: [] for need in sorted(wanted)}
-    for layer in prepare_layers(layers, preparation, names, ids):
-        for need, values in _index_layer(layer, preparation, min(k_max, len(ids) - 1), wanted).items():
-            parts[need].append(values)
+    from threadpoolctl import threadpool_limits
+
+    # LAPACK orders its sums by the number of threads; with one, an index has the same bits everywhere.
+    with threadpool_limits(1, "blas"):
+        for layer in prepare_layers(layers, preparation, names, ids):
+            for need, values in _index_layer(layer, preparation, min(k_max, len(ids) - 1), wanted).items():
+                parts[need].append(values)
     if preparation.include_concat:
         names = [*names, CONCATENATED]
     arrays = {need: np.stack(values) for need, values in parts.items() if need != "features"}
@@ -386,45 +391,3 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
     if "sketches" in wanted:
         found["sketches"] = kernels.sketches(layer)
     return {need: values for need, values in found.items() if need in wanted}
-
-
-def _replace(staging: Path, path: Path) -> None:
-    """Put the finished folder in place of whatever was there."""
-    if path.exists():
-        old = path.parent / f".{path.name}.old-{os.getpid()}"
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(path, old)
-        os.rename(staging, path)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.rename(staging, path)
-
-
-def _read_json(file: Path, path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text())
-    except FileNotFoundError:
-        raise StoreError(f"there is no index at {path} (no {file.name}): run the index rule first.") from None
-    except (ValueError, OSError) as error:
-        raise StoreError(f"the index {path} is damaged ({file.name}: {error}). Delete it and run again.") from error
-
-
-def _map_array(path: Path, name: str) -> np.ndarray:
-    """Memory-map one array.
-
-    We wrote it as one uncompressed chunk, so its bytes are the array; importing zarr (0.2 s) to read them
-    would cost every alignment job more than the alignment. Any other layout is refused by name.
-    """
-    header = _read_json(path / name / "zarr.json", path)
-    shape = tuple(header.get("shape", ()))
-    codecs = [c.get("name") for c in header.get("codecs", [])]
-    chunk = path / name / ".".join(["c", *("0" for _ in shape)])
-    grid = header.get("chunk_grid", {}).get("configuration", {}).get("chunk_shape", ())
-    if not shape or codecs != ["bytes"] or tuple(grid) != shape:
-        raise StoreError(f"array {name!r} of the index {path} was not written by zooalign. Build it again.")
-    dtype = np.dtype(header["data_type"]).newbyteorder("<")
-    size = int(np.prod(shape)) * dtype.itemsize
-    if not chunk.is_file() or chunk.stat().st_size != size:
-        raise StoreError(f"array {name!r} of the index {path} is truncated. Delete the index and run again.")
-    # Copy on write: nothing reaches the disk, and compiled kernels see the same type as arrays in memory.
-    return np.asarray(np.memmap(chunk, dtype, "c", shape=shape))

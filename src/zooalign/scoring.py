@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from zooalign import metrics
-from zooalign.errors import ConfigError, FeatureError, MetricError, StoreError, unknown
-from zooalign.indexing import Index, build_index, is_index
+from zooalign.errors import ConfigError, MetricError, StoreError, unknown
+from zooalign.indexing import Index, build_index
 from zooalign.preparation import Preparation
+from zooalign.scoring_inputs import load
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,7 @@ def _value(text: str) -> Any:
 
 def _indexes(x: Any, y: Any, preparation: Preparation, k_max: int, needs: set[str]) -> tuple[Index, Index]:
     """Both sides as indexes; the ids of a store stand for an array beside it, which has none."""
-    loaded = [_load(side, name) for side, name in ((x, "x"), (y, "y"))]
+    loaded = [load(side, name) for side, name in ((x, "x"), (y, "y"))]
     ids = next((ids for _, ids, _, _ in loaded if ids is not None), None)
     built = []
     for layers, own_ids, names, title in loaded:
@@ -305,84 +306,6 @@ def _indexes(x: Any, y: Any, preparation: Preparation, k_max: int, needs: set[st
                 "give the same settings, or score the features themselves."
             )
     return built[0], built[1]
-
-
-def _load(side: Any, title: str) -> tuple[Any, list[str] | None, list[str] | None, str]:
-    """Layers (or an index), sample ids and layer names if there are any, and a name for messages."""
-    if isinstance(side, Index):
-        return side, side.sample_ids, None, side.name
-    if isinstance(side, (str, Path)):
-        return _load_path(str(side))
-    if isinstance(side, Mapping):
-        return [_numpy(v) for v in side.values()], None, [str(name) for name in side], title
-    if isinstance(side, Sequence):
-        return [_numpy(v) for v in side], None, None, title
-    return _split(_numpy(side), title), None, None, title
-
-
-def _load_path(text: str) -> tuple[Any, list[str] | None, list[str] | None, str]:
-    path, _, wanted = text.partition(".npz:")
-    file = Path(path + ".npz" if wanted else text)
-    if not file.exists():
-        raise StoreError(f"there is no file or store {file}.")
-    if file.is_dir():
-        if is_index(file):
-            index = Index.open(file, file.stem)
-            return index, index.sample_ids, None, index.name
-        from zooalign.store import FeatureStore
-
-        store = FeatureStore.open(file)
-        return _StoreLayers(store), list(store.sample_ids), list(store.layer_names), file.stem
-    try:
-        content = np.load(file, allow_pickle=False)
-        arrays = {"": content} if isinstance(content, np.ndarray) else {n: content[n] for n in content.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise StoreError(f"cannot read {file} as .npy or .npz: {error}") from error
-    if wanted:
-        if wanted not in arrays:
-            raise StoreError(f"{file}: " + unknown("array", wanted, arrays))
-        arrays = {wanted: arrays[wanted]}
-    if len(arrays) == 1:
-        return _split(next(iter(arrays.values())), text), None, None, text
-    if any(a.ndim != 2 for a in arrays.values()):
-        raise FeatureError(
-            f"{file} holds {', '.join(f'{n} {a.shape}' for n, a in arrays.items())}: several arrays are taken as "
-            f"layers of shape (n, d). Pick one with {file}:NAME."
-        )
-    return list(arrays.values()), None, list(arrays), text
-
-
-class _StoreLayers(Sequence[np.ndarray]):
-    """The layers of a feature store, read one at a time."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    def __len__(self) -> int:
-        return len(self._store.layer_names)
-
-    def __getitem__(self, position: Any) -> Any:
-        if not 0 <= position < len(self):
-            raise IndexError(position)
-        return self._store.layer(position)
-
-
-def _numpy(values: Any) -> np.ndarray:
-    """A numpy array of a numpy or torch one; bfloat16, which numpy lacks, becomes float32."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        if str(values.dtype) == "torch.bfloat16":
-            values = values.float()
-        values = values.numpy()
-    return np.asarray(values)
-
-
-def _split(x: np.ndarray, title: str) -> list[np.ndarray]:
-    if x.ndim == 2:
-        return [x]
-    if x.ndim == 3:
-        return [x[:, layer] for layer in range(x.shape[1])]
-    raise FeatureError(f"{title} has shape {x.shape}: expected (n, layers, d), or (n, d) for one layer.")
 
 
 def _settings(

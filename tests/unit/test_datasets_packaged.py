@@ -25,9 +25,7 @@ BOTH = [
         "pictures",
         marks=[
             pytest.mark.slow,
-            pytest.mark.skipif(
-                shutil.which("apt-get") is None, reason="pictures needs Debian packages by apt-get"
-            ),
+            pytest.mark.skipif(shutil.which("apt-get") is None, reason="pictures needs Debian packages by apt-get"),
         ],
     ),
 ]
@@ -219,9 +217,7 @@ def test_without_package_lists_the_error_says_what_to_do(tmp_path, monkeypatch):
 
 
 def test_damaged_deb(tmp_path):
-    (tmp_path / "wordnet-base_1_all.deb").write_bytes(
-        b"!<arch>\n" + b"data.tar.xz".ljust(48) + b"99        `\n"
-    )
+    (tmp_path / "wordnet-base_1_all.deb").write_bytes(b"!<arch>\n" + b"data.tar.xz".ljust(48) + b"99        `\n")
     with pytest.raises(DatasetError, match=r"damaged Debian package .it ends early"):
         unpacked("wordnet-base", "usr/share/wordnet", tmp_path, lambda line: None)
     assert not (tmp_path / "unpacked" / "wordnet-base_1_all").exists()

@@ -40,9 +40,7 @@ def test_every_family_declares_itself(name):
 def test_rows_of_the_repository_are_valid():
     found = read_datasets(Path(__file__).parents[2] / "config" / "datasets")
     assert {"emoji", "pictures", "openwebtext", "digits", "synthetic"} <= set(found)
-    assert all(
-        spec.kind in KINDS and len(spec.digest()) >= 16 and spec.description for spec in found.values()
-    )
+    assert all(spec.kind in KINDS and len(spec.digest()) >= 16 and spec.description for spec in found.values())
 
 
 def test_folder_is_named_like_the_dataset(tmp_path):
@@ -105,9 +103,7 @@ def small_digits(tmp_path_factory) -> Samples:
 
 def test_digits_are_split_by_class(small_digits):
     train, test = (
-        Counter(
-            label for label, split in zip(small_digits.labels, small_digits.splits, strict=True) if split == s
-        )
+        Counter(label for label, split in zip(small_digits.labels, small_digits.splits, strict=True) if split == s)
         for s in ("train", "test")
     )
     assert (sum(train.values()), sum(test.values())) == (400, 200)
@@ -163,8 +159,7 @@ def test_synthetic_captions_are_true(tmp_path):
 
 def test_synthetic_is_seeded(tmp_path):
     one, same, other = (
-        build("synthetic", tmp_path / str(i) / "synthetic", n=12, seed=seed)
-        for i, seed in enumerate((0, 0, 1))
+        build("synthetic", tmp_path / str(i) / "synthetic", n=12, seed=seed) for i, seed in enumerate((0, 0, 1))
     )
     assert files(one.folder) == files(same.folder)
     assert one.ids != other.ids
@@ -202,9 +197,7 @@ def saved(tmp_path) -> Path:
 
 
 def test_hub_reads_a_saved_dataset(saved, tmp_path):
-    samples = build(
-        "hub", tmp_path / "prh", path=str(saved), densities={"page": 1, "section": 2}, group="topic", n=4
-    )
+    samples = build("hub", tmp_path / "prh", path=str(saved), densities={"page": 1, "section": 2}, group="topic", n=4)
     assert samples.captions() == [f"caption {i}" for i in range(4)]
     assert samples.captions("page") == [f"page {i}" for i in range(4)]
     assert samples.partial_densities == {"section": 3}

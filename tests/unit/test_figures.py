@@ -29,10 +29,7 @@ def sweep(vision=tuple(VISION), language=None, seed=0):
     generator = np.random.default_rng(seed)
     models = pd.DataFrame(
         [(m, "vision", m[:8], "supervised", False, m.startswith("random")) for m in vision]
-        + [
-            (m, "language", m[:5], "causal", b is not None, m.startswith("random"))
-            for m, b in language.items()
-        ],
+        + [(m, "language", m[:5], "causal", b is not None, m.startswith("random")) for m, b in language.items()],
         columns=["id", "modality", "family", "objective", "causal", "control"],
     )
     rows = []
@@ -56,11 +53,7 @@ def sweep(vision=tuple(VISION), language=None, seed=0):
             )
     columns = ["dataset", "comparison", "metric", "k", "model_x", "model_y", "score", "chance", "n"]
     capability = pd.DataFrame(
-        [
-            ("bits_per_byte", m, b, 0.02, "bits/byte", False, 50, "")
-            for m, b in language.items()
-            if b is not None
-        ],
+        [("bits_per_byte", m, b, 0.02, "bits/byte", False, 50, "") for m, b in language.items() if b is not None],
         columns=["capability", "model", "value", "standard_error", "unit", "higher_is_better", "n", "reason"],
     )
     return pd.DataFrame(rows, columns=columns), capability, models
@@ -73,9 +66,7 @@ def drawn(monkeypatch, tmp_path):
     def draw(room, tables, **options):
         kept = []
         save = _drawing.save
-        monkeypatch.setattr(
-            _drawing, "save", lambda figure, path: (kept.append(figure), save(figure, path))[1]
-        )
+        monkeypatch.setattr(_drawing, "save", lambda figure, path: (kept.append(figure), save(figure, path))[1])
         paths = room.make(*tables, room.Options(dataset="pictures", **options), tmp_path / "figure")
         monkeypatch.undo()
         assert [p.name for p in paths] == ["figure.svg", "figure.png"]

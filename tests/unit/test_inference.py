@@ -11,6 +11,7 @@ from zooalign import inference, metrics
 from zooalign.errors import MetricError
 from zooalign.indexing import NEEDS, build_index
 from zooalign.preparation import Preparation
+from zooalign.relabelling import Relabelled
 
 PLAIN = Preparation(clamp_scope="none")
 
@@ -41,11 +42,11 @@ def test_relabelling_equals_indexing_permuted_features(pair, name):
     k = 5 if module.TAKES_K else None
     module.matrix(*pair, k)
     expected = module.matrix(pair[0], build_index(layers, PLAIN, 63, NEEDS), k)
-    found = module.matrix(pair[0], inference.Relabelled(pair[1], order), k)
+    found = module.matrix(pair[0], Relabelled(pair[1], order), k)
     tolerance = 2e-5 if name == "rsa" else 1e-6
     np.testing.assert_allclose(found, expected, atol=tolerance, rtol=0)
     fresh = build_index(layers_of(2, 64, (9, 5, 6), 0.4), PLAIN, 63, NEEDS)  # nothing derived yet
-    np.testing.assert_allclose(module.matrix(pair[0], inference.Relabelled(fresh, order), k), found, atol=1e-8)
+    np.testing.assert_allclose(module.matrix(pair[0], Relabelled(fresh, order), k), found, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["mutual_knn", "cka", "svcca"])
@@ -132,24 +133,24 @@ def test_bootstrap_is_the_textbook_standard_error():
 
 def test_halves_hold_their_own_neighbours():
     """Cut lists equal an index built on the half alone."""
-    from zooalign.inference import _half_index
+    from zooalign.relabelling import half_index
 
     layers = layers_of(1, 120, (9,), 0.5)
     whole = build_index(layers, PLAIN, 119)
     half = (np.random.default_rng(0).permutation(120) < 60).astype(np.uint8)
     for side in (0, 1):
-        cut, short = _half_index(np.ascontiguousarray(whole.neighbors[0]), half, side, 7)
+        cut, short = half_index(np.ascontiguousarray(whole.neighbors[0]), half, side, 7)
         alone = build_index([layers[0][half == side]], PLAIN, 7)
         np.testing.assert_array_equal(cut.neighbors, alone.neighbors)
         assert short == 0
 
 
 def test_lists_that_run_out_are_counted_and_filled_without_repeats():
-    from zooalign.inference import _half_index
+    from zooalign.relabelling import half_index
 
     lists = np.ascontiguousarray(build_index(layers_of(1, 60, (9,), 0.5), PLAIN, 8).neighbors[0])
     half = (np.random.default_rng(0).permutation(60) < 30).astype(np.uint8)
-    cut, short = _half_index(lists, half, 1, 6)
+    cut, short = half_index(lists, half, 1, 6)
     assert short > 0
     for i, row in enumerate(cut.neighbors[0]):
         assert len(set(row.tolist()) | {i}) == 7

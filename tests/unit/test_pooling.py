@@ -44,9 +44,7 @@ def test_result_is_float32_and_summed_in_float32(dtype: torch.dtype) -> None:
     rubbish=st.sampled_from([0.0, -3.5, 1e30, float("nan"), float("inf")]),
     how=st.sampled_from(LANGUAGE_POOLINGS),
 )
-def test_padding_has_no_influence(
-    lengths: list[int], extra: int, *, left: bool, rubbish: float, how: str
-) -> None:
+def test_padding_has_no_influence(lengths: list[int], extra: int, *, left: bool, rubbish: float, how: str) -> None:
     generator = torch.Generator().manual_seed(sum(lengths))
     rows = [torch.randn(n, 3, generator=generator) for n in lengths]
     width = max(lengths) + extra

@@ -63,9 +63,7 @@ def write(folder: Path, records, kind: str = "pairs", attribution=CREDIT) -> str
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
-    }
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 @pytest.fixture
@@ -117,8 +115,7 @@ def test_unknown_names_get_suggestions(tiny):
 
 def test_labels_and_texts(tmp_path):
     labels = [
-        Label(f"l{i}", picture(i), str(i % 2), "train" if i < 2 else "test", "here", "CC0-1.0")
-        for i in range(3)
+        Label(f"l{i}", picture(i), str(i % 2), "train" if i < 2 else "test", "here", "CC0-1.0") for i in range(3)
     ]
     write(tmp_path / "labels", labels, "labels")
     opened = open_samples(tmp_path / "labels")
@@ -165,9 +162,7 @@ def test_digest_covers_the_order(tmp_path):
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    captions=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=4)
-)
+@given(captions=st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), min_size=1, max_size=4))
 def test_any_caption_survives(tmp_path, captions):
     if any(not mild(caption) or not caption.strip() for caption in captions):
         return

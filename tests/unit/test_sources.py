@@ -25,9 +25,7 @@ def changed_options(spec: ModelSpec, **values: Any) -> ModelSpec:
     return changed(spec, options=spec.options | values)
 
 
-def test_record_names_the_file_and_hashes_everything_in_the_folder(
-    zoo: dict[str, ModelSpec], tmp_path: Path
-) -> None:
+def test_record_names_the_file_and_hashes_everything_in_the_folder(zoo: dict[str, ModelSpec], tmp_path: Path) -> None:
     folder = tmp_path / "weights" / "textgenrnn"
     record = fetch_weights(zoo["textgenrnn"], folder)
     assert record == json.loads((folder / "weights.json").read_text())
@@ -40,9 +38,7 @@ def test_record_names_the_file_and_hashes_everything_in_the_folder(
     assert [p.name for p in folder.parent.iterdir()] == ["textgenrnn"]  # staging is gone
 
 
-def test_fetching_again_replaces_the_folder_with_the_same_bytes(
-    zoo: dict[str, ModelSpec], tmp_path: Path
-) -> None:
+def test_fetching_again_replaces_the_folder_with_the_same_bytes(zoo: dict[str, ModelSpec], tmp_path: Path) -> None:
     folder = tmp_path / "textgenrnn"
     first = fetch_weights(zoo["textgenrnn"], folder)
     (folder / "stray.txt").write_text("left by somebody")
@@ -103,9 +99,7 @@ def test_converted_file_that_changed_is_refused(
         load_model(zoo["textgenrnn"], folder)
 
 
-def test_original_is_checked_again_when_loading(
-    zoo: dict[str, ModelSpec], fetched: Callable[[str], Path]
-) -> None:
+def test_original_is_checked_again_when_loading(zoo: dict[str, ModelSpec], fetched: Callable[[str], Path]) -> None:
     with pytest.raises(WeightsError, match=f"manifest says {WRONG}"):
         load_model(changed(zoo["textgenrnn"], weights_sha256=WRONG), fetched("textgenrnn"))
 
@@ -115,9 +109,7 @@ def test_weights_that_were_never_fetched_are_named(zoo: dict[str, ModelSpec], tm
         load_model(zoo["textgenrnn"], tmp_path)
 
 
-def test_options_changed_since_fetching_are_named(
-    zoo: dict[str, ModelSpec], fetched: Callable[[str], Path]
-) -> None:
+def test_options_changed_since_fetching_are_named(zoo: dict[str, ModelSpec], fetched: Callable[[str], Path]) -> None:
     with pytest.raises(WeightsError, match=r"other options \(window\): fetch"):
         load_model(changed_options(zoo["textgenrnn"], window=20), fetched("textgenrnn"))
 
@@ -131,9 +123,7 @@ def test_version_changed_since_fetching_is_named(
         load_model(zoo["textgenrnn"], folder)
 
 
-def test_row_that_contradicts_its_model_is_refused(
-    zoo: dict[str, ModelSpec], fetched: Callable[[str], Path]
-) -> None:
+def test_row_that_contradicts_its_model_is_refused(zoo: dict[str, ModelSpec], fetched: Callable[[str], Path]) -> None:
     with pytest.raises(ConfigError, match="the row says causal: False, its weights say True"):
         load_model(changed(zoo["textgenrnn"], causal=False), fetched("textgenrnn"))
     with pytest.raises(ConfigError, match="modality 'vision' is wrong"):

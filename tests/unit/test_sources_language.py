@@ -64,9 +64,7 @@ def bits_per_byte(model: LanguageModel, texts: list[str]) -> float:
 
 
 @pytest.mark.parametrize("model", ["minilm_l6", "e5_small", "wordllama"])
-def test_paraphrases_are_nearer_than_other_sentences(
-    model: str, loaded: Callable[[str], LanguageModel]
-) -> None:
+def test_paraphrases_are_nearer_than_other_sentences(model: str, loaded: Callable[[str], LanguageModel]) -> None:
     vectors = torch.nn.functional.normalize(embed(loaded(model), PARAPHRASES), dim=-1)
     cosines = (vectors @ vectors.T).fill_diagonal_(-1)
     partners = [i + 1 if i % 2 == 0 else i - 1 for i in range(len(PARAPHRASES))]
@@ -89,9 +87,7 @@ def test_shuffled_words_cost_more_bits(
 
 @pytest.mark.slow
 def test_untrained_model_knows_no_word_order_and_no_language(loaded: Callable[[str], LanguageModel]) -> None:
-    random_bits, trained_bits = (
-        bits_per_byte(loaded(m), CAPTIONS[:4]) for m in ("random_smollm2", "smollm2_135m")
-    )
+    random_bits, trained_bits = (bits_per_byte(loaded(m), CAPTIONS[:4]) for m in ("random_smollm2", "smollm2_135m"))
     assert random_bits > 2 * trained_bits
     assert loaded("random_smollm2").tokenize(CAPTIONS) == loaded("smollm2_135m").tokenize(CAPTIONS)
 
@@ -115,9 +111,7 @@ def test_hidden_states_are_those_behind_the_logits(loaded: Callable[[str], Langu
     mask = torch.ones_like(ids, dtype=torch.bool)
     with torch.inference_mode():
         states = model.layers(ids, mask)
-        torch.testing.assert_close(
-            model.module.lm_head(states[-1]), model.logits(ids, mask)
-        )  # after the final norm
+        torch.testing.assert_close(model.module.lm_head(states[-1]), model.logits(ids, mask))  # after the final norm
         assert torch.equal(states[0], model.module.get_input_embeddings()(ids))
 
 
@@ -341,9 +335,7 @@ def test_code_beside_the_weights_does_not_run_unasked(tmp_path: Path) -> None:
         "auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"},
     }
     (tmp_path / "hub/config.json").write_text(json.dumps(config))
-    (tmp_path / "hub/code.py").write_text(
-        f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: ...\nclass M: ...\n"
-    )
+    (tmp_path / "hub/code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: ...\nclass M: ...\n")
     spec = row({"path": str(tmp_path / "hub")})
     fetch_weights(spec, tmp_path / "weights")
     with pytest.raises(WeightsError, match="cannot load the folder 'hub'"):

@@ -32,9 +32,7 @@ def bundles(folder: Path, data: bytes) -> Path:
     files = {"package/m/model.min.js": f"var a={{{manifest}}}"}
     middle = len(data) // 2
     for i, part in enumerate((data[:middle], data[middle:])):
-        files[f"package/m/group1-shard{i + 1}of2.min.js"] = (
-            f'var s="x",b="{base64.b64encode(part).decode()}";'
-        )
+        files[f"package/m/group1-shard{i + 1}of2.min.js"] = f'var s="x",b="{base64.b64encode(part).decode()}";'
     archive = folder / "model.tgz"
     with tarfile.open(archive, "w:gz") as tar:
         for name, text in files.items():

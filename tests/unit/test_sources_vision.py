@@ -59,9 +59,7 @@ def test_efficientnet_names_what_is_in_a_picture(
 
 
 @pytest.mark.parametrize("model", LITE)
-def test_rows_state_the_preprocessing_that_timm_documents(
-    model: str, loaded: Callable[[str], VisionModel]
-) -> None:
+def test_rows_state_the_preprocessing_that_timm_documents(model: str, loaded: Callable[[str], VisionModel]) -> None:
     timm = import_timm()
     config = timm.get_pretrained_cfg(f"tf_{model}").to_dict()
     assert loaded(model).preprocess == from_timm_config(config)
@@ -119,9 +117,7 @@ def onnxruntime_outputs(file: Path, extra: list[str], inputs: dict[str, np.ndarr
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), settings, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
     return session.run(extra or None, inputs)
 
 
@@ -239,12 +235,8 @@ def test_timm_folder_gives_every_block_without_registers(tiny_vit: Path, tmp_pat
         last = layers[-1]
         assert last.prefix is not None
         assert [tuple(x.patches.shape) for x in layers] == [(2, 16, 24)] * 3
-        torch.testing.assert_close(
-            model.module.norm(last.prefix[:, 0]), tokens[:, 0]
-        )  # class token, before the norm
-        torch.testing.assert_close(
-            model.module.norm(last.patches), tokens[:, 3:]
-        )  # after class token and registers
+        torch.testing.assert_close(model.module.norm(last.prefix[:, 0]), tokens[:, 0])  # class token, before the norm
+        torch.testing.assert_close(model.module.norm(last.patches), tokens[:, 3:])  # after class token and registers
     assert scores is not None
     assert scores.shape == (2, 5)
 

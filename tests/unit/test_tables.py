@@ -70,9 +70,7 @@ def line(x, y, score, dataset="pictures", k=10, metric="mutual_knn"):
 
 
 def frame(scores=SCORES, **kwargs):
-    return pd.DataFrame([line(x, y, s, **kwargs) for (x, y), s in scores.items()]).drop(
-        columns=["matrix", "terms"]
-    )
+    return pd.DataFrame([line(x, y, s, **kwargs) for (x, y), s in scores.items()]).drop(columns=["matrix", "terms"])
 
 
 def capabilities():
@@ -296,8 +294,7 @@ def test_ranks_are_among_trained_models_of_a_modality(tmp_path):
 
 def test_equal_means_share_a_rank(tmp_path):
     same = {
-        pair: 0.2 if pair[0] in ("cnn", "vit") and pair[1] in ("gpt", "bert") else s
-        for pair, s in SCORES.items()
+        pair: 0.2 if pair[0] in ("cnn", "vit") and pair[1] in ("gpt", "bert") else s for pair, s in SCORES.items()
     }
     assert make(tmp_path, frame(same)).loc[["cnn", "vit"], "pictures_rank"].tolist() == [1, 1]
 
@@ -315,10 +312,7 @@ def test_a_model_that_failed_altogether_is_in_nobodys_mean(tmp_path):
     table = make(tmp_path, frame({pair: s for pair, s in SCORES.items() if "bert" not in pair}))
     assert pd.isna(table.loc["bert", "pictures_other"])
     assert table.loc["bert", "pictures_other_n"] == 0
-    assert (
-        "no score with cnn, vit" in table.loc["bert", "reason"]
-        or "any trained" in table.loc["bert", "reason"]
-    )
+    assert "no score with cnn, vit" in table.loc["bert", "reason"] or "any trained" in table.loc["bert", "reason"]
     assert table.loc[["vit", "cnn"], "pictures_rank"].tolist() == [1, 2]
     assert table.loc["cnn", "pictures_other"] == pytest.approx(0.10)
     assert "bert" not in table.loc["cnn", "reason"]

@@ -27,15 +27,40 @@ def offer(query, scale, row, row_scale, euclidean, position, best, where):
     where[p] = position
 
 
-@compiled(fastmath=VECTORISED)
-def round_rows(values, centre, unit, euclidean, scales, offsets, lengths, errors, bits):
-    """One pass over a block of gallery rows: scale, centre, round to bfloat16, and measure the rounding.
+@compiled()
+def load_row(stored, half, clamp, row, bits):
+    """A stored row as float32, clipped to [-clamp, clamp] if clamp > 0.
 
-    values (n, d) float32; centre (d,) float64; unit: scale rows to length 1. Filled: scales, offsets,
+    stored (d,) float32, or uint16 holding the bits of float16 if `half`; row (d,) float32 with bits its uint32
+    view. The bits of a half, shifted, are a float32 whose exponent is 112 too low, subnormal or not.
+    """
+    d = row.shape[0]
+    if half:
+        for t in range(d):
+            bits[t] = (np.uint32(stored[t]) & np.uint32(0x7FFF)) << np.uint32(13)
+        for t in range(d):
+            row[t] *= np.float32(2.0**112)
+        for t in range(d):
+            bits[t] |= (np.uint32(stored[t]) & np.uint32(0x8000)) << np.uint32(16)
+    else:
+        for t in range(d):
+            row[t] = stored[t]
+    if clamp > 0:
+        for t in range(d):
+            row[t] = min(max(row[t], -clamp), clamp)
+
+
+@compiled(fastmath=VECTORISED)
+def round_rows(stored, half, clamp, centre, unit, euclidean, scales, offsets, lengths, errors, bits):
+    """One pass over a block of gallery rows: load, scale, centre, round to bfloat16, measure the rounding.
+
+    stored, half, clamp as load_row; centre (d,) float64; unit: scale rows to length 1. Filled: scales, offsets,
     lengths and errors (n,) float64 and bits (n, >= d + 2) uint16, [centred row | offset in two parts]. A row of
     length zero gets an infinite scale.
     """
-    n, d = values.shape
+    n, d = stored.shape
+    row = np.empty(d, np.float32)
+    row_bits = row.view(np.uint32)
     real = np.empty(d, np.float32)
     raw = real.view(np.uint32)
     kept = np.empty(d, np.float32)
@@ -44,7 +69,7 @@ def round_rows(values, centre, unit, euclidean, scales, offsets, lengths, errors
     for t in range(d):
         square += centre[t] * centre[t]
     for i in range(n):
-        row = values[i]
+        load_row(stored[i], half, clamp, row, row_bits)
         length = 0.0
         along = 0.0
         for t in range(d):
@@ -81,15 +106,20 @@ def round_rows(values, centre, unit, euclidean, scales, offsets, lengths, errors
 
 
 @compiled()
-def scan_bfloat16(scores, queries, scales, rows, row_scales, euclidean, own, first, shift, margin, best, where):
+def scan_bfloat16(
+    scores, queries, scales, rows, half, clamp, row_scales, euclidean, own, first, shift, margin, best, where
+):  # fmt: skip
     """Offer every row of a block whose approximate score may belong to a query's k best.
 
-    scores (q, m) int16, the bits of bfloat16; rows (m, d) are the gallery's positions first ... first + m - 1;
-    own (q,) the query's own position or -1; shift, margin (q,): rank value = score + shift up to margin.
+    scores (q, m) int16, the bits of bfloat16; rows (m, d), half, clamp (see load_row) are the gallery's
+    first ... first + m - 1; own (q,) the query's own position or -1; shift, margin (q,): the rank value is
+    score + shift up to margin.
     The order of non-negative bfloat16 is that of their bits.
     """
     q, m = scores.shape
     k = best.shape[1]
+    loaded = np.empty(rows.shape[1], np.float32)
+    loaded_bits = loaded.view(np.uint32)
     real = np.empty(1, np.float32)
     bits = real.view(np.int32)
     for i in range(q):
@@ -118,7 +148,8 @@ def scan_bfloat16(scores, queries, scales, rows, row_scales, euclidean, own, fir
                     if real[0] < limit:
                         continue
                 if first + j != own[i]:
-                    offer(queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i])
+                    load_row(rows[j], half, clamp, loaded, loaded_bits)
+                    offer(queries[i], scales[i], loaded, row_scales[j], euclidean, first + j, best[i], where[i])
                     limit = best[i, k - 1] - shift[i] - margin[i]
                     limit -= abs(limit) * 0.00390625
                     real[0] = limit
@@ -127,10 +158,14 @@ def scan_bfloat16(scores, queries, scales, rows, row_scales, euclidean, own, fir
 
 
 @compiled()
-def scan_float32(scores, queries, scales, rows, row_scales, euclidean, own, first, shift, margin, best, where):
+def scan_float32(
+    scores, queries, scales, rows, half, clamp, row_scales, euclidean, own, first, shift, margin, best, where
+):  # fmt: skip
     """As scan_bfloat16 with float32 scores."""
     q, m = scores.shape
     k = best.shape[1]
+    loaded = np.empty(rows.shape[1], np.float32)
+    loaded_bits = loaded.view(np.uint32)
     for i in range(q):
         row = scores[i]
         j0 = 0
@@ -148,15 +183,19 @@ def scan_float32(scores, queries, scales, rows, row_scales, euclidean, own, firs
             if hit:
                 for j in range(j0, j1):
                     if row[j] >= limit and first + j != own[i]:
-                        offer(queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i])
+                        load_row(rows[j], half, clamp, loaded, loaded_bits)
+                        offer(queries[i], scales[i], loaded, row_scales[j], euclidean, first + j, best[i], where[i])
             j0 = j1
 
 
 @compiled()
-def offer_listed(pairs, queries, scales, rows, row_scales, euclidean, own, first, best, where):
+def offer_listed(pairs, queries, scales, rows, half, clamp, row_scales, euclidean, own, first, best, where):
     """Offer the (query, row of the block) pairs that a device has selected."""
+    loaded = np.empty(rows.shape[1], np.float32)
+    loaded_bits = loaded.view(np.uint32)
     for p in range(pairs.shape[0]):
         i = pairs[p, 0]
         j = pairs[p, 1]
         if first + j != own[i]:
-            offer(queries[i], scales[i], rows[j], row_scales[j], euclidean, first + j, best[i], where[i])
+            load_row(rows[j], half, clamp, loaded, loaded_bits)
+            offer(queries[i], scales[i], loaded, row_scales[j], euclidean, first + j, best[i], where[i])
