@@ -90,3 +90,12 @@ def test_sound_forms_differ_by_the_constant_alone(pair, sound, published, k):
 def test_overlap_over_k_is_a_count(pair):
     found = metrics.get("mutual_knn").matrix(*pair, 7) * 7 * 256
     np.testing.assert_allclose(found, np.round(found), atol=1e-9)
+
+
+def test_cycle_knn_reverse_is_the_other_direction():
+    rng = np.random.default_rng(3)
+    x, y = (build_index([rng.standard_normal((50, 6)) for _ in range(layers)]) for layers in (2, 3))
+    forward, reverse = metrics.get("cycle_knn"), metrics.get("cycle_knn_reverse")
+    np.testing.assert_array_equal(reverse.matrix(x, y, 4), forward.matrix(y, x, 4).T)
+    assert (reverse.matrix(x, y, 4) != forward.matrix(x, y, 4)).any()
+    assert reverse.terms(x, y, 1, 2, 4).mean() == pytest.approx(reverse.matrix(x, y, 4)[1, 2])
