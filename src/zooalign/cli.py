@@ -1,4 +1,4 @@
-"""The command line: `zooalign status`, `plan`, `score`."""
+"""The command line: `zooalign status`, `plan`, `score`, `submit`."""
 
 from __future__ import annotations
 
@@ -153,6 +153,42 @@ def score(
         json_file=json_file,
     )
     print(table)
+
+
+@app.command()
+def submit(
+    models: Annotated[list[str], typer.Argument(help="Ids of models.")],
+    dataset: Annotated[str, typer.Option(help="Id of the dataset.")],
+    config: ConfigOption = Path("config.yaml"),
+    cluster: Annotated[str | None, typer.Option(help="slurm, local or debug; default: slurm where it is.")] = None,
+    timeout_min: Annotated[int, typer.Option(help="Time limit of a job, minutes.")] = 60,
+    mem_gb: Annotated[float, typer.Option(help="Memory of a job, GB.")] = 4.0,
+    gpus: Annotated[int, typer.Option(help="GPUs of a job.")] = 0,
+    partition: Annotated[str | None, typer.Option(help="SLURM partition.")] = None,
+) -> None:
+    """Extract features of some models as jobs of their own, outside the workflow, and wait for them."""
+    from zooalign.errors import ConfigError, unknown
+    from zooalign.progress import report_to_stderr
+    from zooalign.submission import Extraction
+    from zooalign.submission import submit as run
+
+    known = ("slurm", "local", "debug")
+    if cluster is not None and cluster not in known:
+        raise ConfigError(unknown("cluster", cluster, known))
+    sweep, layout = _sweep(config)
+    tasks = [Extraction(sweep, layout, sweep.model(m).id, sweep.dataset(dataset).id) for m in models]
+    stores = run(
+        tasks,
+        cluster,  # type: ignore[arg-type]
+        layout.results / "logs" / "submit",
+        report_to_stderr,
+        timeout_min=timeout_min,
+        mem_gb=mem_gb,
+        gpus=gpus,
+        partition=partition,
+    )
+    for store in stores:
+        print(store)
 
 
 def main() -> None:

@@ -81,6 +81,12 @@ class Dag:
             inputs["weights"] = self.layout.weights(model) / "weights.json"
         return inputs
 
+    def model_mem_mb(self, model: str) -> int:
+        """Memory of a job that runs a model, MB, from its parameters, precision and batches."""
+        from zooalign.plan import model_mem_mb
+
+        return model_mem_mb(self.sweep.model(model), self.sweep.config.extraction.batch_mem_mb)
+
     def results_digest(self) -> str:
         """Digest of everything that tables and figures are made from."""
         sweep = self.sweep

@@ -7,6 +7,8 @@ rule measure_capability:
         f"{RESULTS}/logs/measure_capability/{{capability}}/{{model}}.log",
     params:
         digest=lambda w: SWEEP.capability_digest(w.capability, w.model),
+    resources:
+        mem_mb=lambda w, attempt: attempt * WORK.model_mem_mb(w.model),
     message:
         "Model {wildcards.model}: {wildcards.capability}"
     script:
