@@ -271,23 +271,29 @@ def _line(dataset: str, pair: Pair, x: Index, y: Index, metric: Mapping[str, Any
 
 
 def table_schema() -> pa.Schema:
-    """Columns of an alignment table; `matrix` is row-major (n_layers_x, n_layers_y), `terms` has n values."""
+    """Columns of a row and of alignment.parquet; `matrix` is row-major (n_layers_x, n_layers_y), `terms` (n,)."""
     import pyarrow as pa
 
-    text, integer, number = pa.string(), pa.int32(), pa.float64()
     return pa.schema(
         [
-            *((name, text) for name in ("dataset", "model_x", "model_y")),
-            *((name, text) for name in ("modality_x", "modality_y", "comparison")),
-            ("metric", text),
-            ("k", integer),
-            ("score", number),
-            *((name, integer) for name in ("layer_x", "layer_y")),
-            *((name, text) for name in ("layer_name_x", "layer_name_y")),
-            *((name, integer) for name in ("n_layers_x", "n_layers_y")),
-            ("chance", number),
-            ("n", integer),
-            ("digest", text),
+            ("dataset", pa.string()),
+            ("comparison", pa.string()),
+            ("metric", pa.string()),
+            ("k", pa.int64()),
+            ("model_x", pa.string()),
+            ("model_y", pa.string()),
+            ("modality_x", pa.string()),
+            ("modality_y", pa.string()),
+            ("score", pa.float64()),
+            ("chance", pa.float64()),
+            ("n", pa.int64()),
+            ("layer_x", pa.int64()),
+            ("layer_y", pa.int64()),
+            ("layer_name_x", pa.string()),
+            ("layer_name_y", pa.string()),
+            ("n_layers_x", pa.int64()),
+            ("n_layers_y", pa.int64()),
+            ("digest", pa.string()),
             ("matrix", pa.list_(pa.float32())),
             ("terms", pa.list_(pa.float32())),
         ]

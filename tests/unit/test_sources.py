@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from zooalign.errors import ConfigError, WeightsError
-from zooalign.sources import fetch_weights, file_sha256, load_model
+from zooalign.provenance import file_sha256
+from zooalign.sources import fetch_weights, load_model
 from zooalign.zoo import ModelSpec
 
 WRONG = "0" * 64

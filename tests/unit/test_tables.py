@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from zooalign.alignment import table_schema
 from zooalign.errors import StoreError
 from zooalign.tables import _read, alignment, capability_alignment
 
@@ -108,7 +109,7 @@ def test_the_joined_table_is_sorted_and_keeps_matrix_and_terms(tmp_path):
     alignment.make(write_rows(tmp_path / "rows", all_lines()), tmp_path / "a.parquet", tmp_path / "a.csv")
     table = pq.read_table(tmp_path / "a.parquet")
     assert table.num_rows == 30
-    assert table.schema.equals(_read.alignment_schema())
+    assert table.schema.equals(table_schema())
     keys = table.select(alignment.KEY).to_pylist()
     assert keys == sorted(keys, key=lambda key: tuple(key.values()))
     for entry in table.to_pylist():

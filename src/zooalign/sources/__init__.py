@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from zooalign.discovery import room
 from zooalign.errors import ConfigError, WeightsError
+from zooalign.provenance import file_sha256
 
 if TYPE_CHECKING:
     from zooalign.models import LanguageModel, VisionModel
@@ -110,12 +110,6 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
         message = f"model {spec.id!r}: the row says causal: {spec.causal}, its weights say {model.causal}"
         raise ConfigError(message)
     return model
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

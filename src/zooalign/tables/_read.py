@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from zooalign.alignment import table_schema
 from zooalign.capability._record import CapabilityRecord
 from zooalign.errors import StoreError
 
@@ -29,38 +30,8 @@ CAPABILITY_COLUMNS = {
 }
 
 
-def alignment_schema() -> pa.Schema:
-    """Columns of an alignment row file and of alignment.parquet."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("dataset", pa.string()),
-            ("comparison", pa.string()),
-            ("metric", pa.string()),
-            ("k", pa.int64()),
-            ("model_x", pa.string()),
-            ("model_y", pa.string()),
-            ("modality_x", pa.string()),
-            ("modality_y", pa.string()),
-            ("score", pa.float64()),
-            ("chance", pa.float64()),
-            ("n", pa.int64()),
-            ("layer_x", pa.int64()),
-            ("layer_y", pa.int64()),
-            ("layer_name_x", pa.string()),
-            ("layer_name_y", pa.string()),
-            ("n_layers_x", pa.int64()),
-            ("n_layers_y", pa.int64()),
-            ("digest", pa.string()),
-            ("matrix", pa.list_(pa.float32())),
-            ("terms", pa.list_(pa.float32())),
-        ]
-    )
-
-
 def read_row_file(path: Path) -> pa.Table:
-    """One alignment row file with the columns of :func:`alignment_schema`, in that order.
+    """One alignment row file with the columns of :func:`zooalign.alignment.table_schema`, in that order.
 
     Raises
     ------
@@ -72,7 +43,7 @@ def read_row_file(path: Path) -> pa.Table:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    schema = alignment_schema()
+    schema = table_schema()
     try:
         table = pq.ParquetFile(path).read()
         missing = [name for name in schema.names if name not in table.column_names]
@@ -96,7 +67,7 @@ def read_alignment(path: Path | str) -> pd.DataFrame:
     """Columns of alignment.parquet but for the heavy ones (matrix, terms), one row per pair, metric and k."""
     import pyarrow.parquet as pq
 
-    light = [name for name in alignment_schema().names if name not in ("matrix", "terms")]
+    light = [name for name in table_schema().names if name not in ("matrix", "terms")]
     return pq.ParquetFile(path).read(columns=light).to_pandas()
 
 

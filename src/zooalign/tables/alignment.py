@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zooalign.alignment import table_schema
 from zooalign.errors import StoreError
 from zooalign.provenance import write_bytes
-from zooalign.tables._read import alignment_schema, read_row_file
+from zooalign.tables._read import read_row_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +54,7 @@ def make(row_paths: Iterable[Path | str], parquet_path: Path | str, csv_path: Pa
     paths = sorted(Path(p) for p in row_paths)
     parts = [read_row_file(path) for path in paths]
     _check_once(parts, paths)
-    table = pa.concat_tables([alignment_schema().empty_table(), *parts])
+    table = pa.concat_tables([table_schema().empty_table(), *parts])
     order = table.select(KEY).to_pandas().sort_values(list(KEY), kind="stable").index
     table = table.take(pa.array(order.to_numpy())).combine_chunks()
     _write_parquet(table, Path(parquet_path))
