@@ -28,7 +28,10 @@ wanted() {
   cat "${files[@]}" | cksum
 }
 
-accepts_gemma() { grep -Eq '^accept_terms:.*gemma' config.yaml; }
+# Both ways of writing the list: accept_terms: [gemma], and one term per line.
+accepts_gemma() {
+  awk '/^accept_terms:/ { on = 1; print; next } /^[^ #-]/ { on = 0 } on' config.yaml | sed 's/#.*//' | grep -q gemma
+}
 
 setup() {
   local stamp=.venv/zooalign.stamp python
