@@ -26,3 +26,9 @@ onsuccess:
     from zooalign.closing import print_closing
 
     print_closing(SWEEP, LAYOUT)
+
+
+onerror:
+    from zooalign.closing import print_failures
+
+    print_failures(SWEEP, LAYOUT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from pathlib import Path
 
 from zooalign.config import Sweep
 from zooalign.layout import Layout
@@ -61,6 +62,33 @@ def print_closing(sweep: Sweep, layout: Layout, head: int = 20) -> None:
     for file in sorted((layout.results / "datasets").glob("*/ATTRIBUTION.md")):
         console.print(f"{'licences':8} {file}", highlight=False)
     console.print(f"{'logs':8} {layout.results / 'logs'}", highlight=False)
+
+
+def print_failures(sweep: Sweep, layout: Layout) -> None:
+    """Print which jobs failed, with their message and log, and what the next run will do.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The checked configuration.
+    layout : Layout
+        Where artefacts lie.
+    """
+    from rich.console import Console
+
+    from zooalign.status import Status
+
+    console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 200, highlight=False, markup=False)
+    states = Status(sweep, layout).artefacts()
+    failed = [s for s in states if s.log]
+    for s in failed:
+        errors = [line for line in Path(s.log).read_text(encoding="utf-8").splitlines() if "ERROR: " in line]
+        console.print(f"FAILED {s.kind} {s.name}: {errors[-1].split('ERROR: ', 1)[1]} (log: {s.log})")
+    done = sum(s.state == "done" for s in states)
+    console.print(
+        f"{done} of {len(states)} artefacts are done and kept, {len(failed)} jobs failed. "
+        "Mend the cause and run the same command again: it continues where this run ended."
+    )
 
 
 def _short(value: str) -> str:

@@ -210,9 +210,10 @@ class Status:
         return index_identity(self._features_identity(dataset, model), preparation)
 
     def _failed(self, rule: str, *parts: str) -> str:
-        """Path of a job's log if its last line with an error says that it failed."""
+        """Path of a job's log if its last attempt ended in an error."""
         log = self.layout.log(rule, *parts)
-        return str(log) if log.exists() and "ERROR" in log.read_text()[-4000:] else ""
+        last = log.read_text(encoding="utf-8").rsplit(": start, ", 1)[-1] if log.exists() else ""
+        return str(log) if "ERROR: " in last else ""
 
 
 def _staged_rows(folder: Path) -> int:

@@ -157,3 +157,22 @@ def test_plan_counts_what_snakemake_will_run(sweep):
     for rule in ("fetch_weights", "extract_features", "index_features", "align_row"):
         assert any(rule in line and f" {due[rule]} " in line for line in text.splitlines()), text
     assert "4 pairs to compare" in text
+
+
+def test_one_failing_model_is_named_and_the_others_finish(sweep):
+    broken = tiny_vit("vit_broken", 5)
+    broken["options"]["architecture"] = "no_such_vit"
+    sweep.models += [broken, packaged("minilm_l6")[0]]
+    failed = sweep.snakemake(check=False)
+    assert failed.returncode != 0
+    end = failed.stderr[-3000:]
+    assert "FAILED weights vit_broken: model 'vit_broken': " in end
+    assert "no_such_vit" in end
+    assert "results/logs/fetch_weights/vit_broken.log" in end
+    assert "1 jobs failed. Mend the cause and run the same command again" in end
+    # Its partners' own pairs are there; only what needs the broken model waits.
+    assert (sweep.folder / "results/features/synthetic/minilm_l6.zarr/zarr.json").exists()
+    sweep.models.remove(broken)
+    sweep.snakemake()
+    assert sweep.receipt("minilm_l6")["computed_pairs"] == 4
+    assert sweep.due() == {}
