@@ -29,7 +29,8 @@ from zooalign.readers import make_reader
 from zooalign.samples import open_samples
 from zooalign.store import FeatureWriter
 
-N_SAMPLES = {"vision": 512, "language": 1024}
+# A pass over as many samples as the bare model does in this time, so that the start of the workers weighs little.
+PASS_S = 10.0
 TURNS = 3
 
 
@@ -54,8 +55,8 @@ def bare_forward(model: Any, batches: list[Any]) -> float:
     return time.perf_counter() - begin
 
 
-def measure(name: str) -> tuple[float, float, int]:
-    """Median seconds of extraction and of the bare pass, and the largest batch."""
+def measure(name: str) -> tuple[float, float, int, int]:
+    """Median seconds of extraction and of the bare pass, the number of samples, and the largest batch."""
     sweep = load_sweep(read_config("config.yaml"))
     layout, settings = Layout(Path(sweep.config.results)), ExtractionConfig()
     spec = sweep.model(name)
@@ -64,12 +65,13 @@ def measure(name: str) -> tuple[float, float, int]:
     device = next(model.module.parameters()).device
     reader = make_reader(spec, model, samples, settings)
     plan = {"digest": "benchmark", **extraction._plan(spec, model, samples, reader, settings, device)}
-    n = N_SAMPLES[spec.modality]
+    warm = list(reader.batches([(0, 8)], plan["order"]))
+    bare_forward(model, warm)
+    n = int(max(64, min(len(samples), 8 * PASS_S / bare_forward(model, warm))))
     plan["bounds"] = [b for b in plan["bounds"] if b < n] + [n]
     plan["order"] = plan["order"][:n]
     bounds = list(zip([0, *plan["bounds"]], plan["bounds"], strict=False))
     batches = list(reader.batches(bounds, plan["order"]))
-    bare_forward(model, batches[:1])
     ours, bare = [], []
     for _ in range(TURNS):
         bare.append(bare_forward(model, batches))
@@ -78,18 +80,17 @@ def measure(name: str) -> tuple[float, float, int]:
             begin = time.perf_counter()
             extraction._run(model, reader, writer, spec.pooling, device, Progress(n, "", quiet), quiet)
             ours.append(time.perf_counter() - begin)
-    return statistics.median(ours), statistics.median(bare), max(b - a for a, b in bounds)
+    return statistics.median(ours), statistics.median(bare), n, max(b - a for a, b in bounds)
 
 
 def main() -> None:
     """Print a line per model."""
     sweep = load_sweep(read_config("config.yaml"))
     names = sys.argv[1:] or [m.id for m in sweep.models]
-    print(f"{'model':22} {'batch':>5} {'bare/s':>9} {'extracted/s':>11} {'ratio':>6}")
+    print(f"{'model':22} {'samples':>7} {'batch':>5} {'bare/s':>9} {'extracted/s':>11} {'ratio':>6}")
     for name in names:
-        n = N_SAMPLES[sweep.model(name).modality]
-        ours, bare, batch = measure(name)
-        print(f"{name:22} {batch:5d} {n / bare:9.1f} {n / ours:11.1f} {bare / ours:6.3f}", flush=True)
+        ours, bare, n, batch = measure(name)
+        print(f"{name:22} {n:7d} {batch:5d} {n / bare:9.1f} {n / ours:11.1f} {bare / ours:6.3f}", flush=True)
 
 
 if __name__ == "__main__":
