@@ -176,10 +176,11 @@ def align_row(
                 by_pair.setdefault(pair, []).append(m)
     lines = list(kept.values())
     progress = Progress(len(by_pair), "pairs", report)
-    own = Index.open(index_paths[model], model) if by_pair else None
+    opened: dict[str, Index] = {}
     for pair, todo in by_pair.items():
-        other = Index.open(index_paths[pair.partner(model)], pair.partner(model))
-        x, y = (own, other) if model == pair.x else (other, own)
+        # The row's own index stays open: what is derived from it is derived once.
+        opened = {name: opened.get(name) or Index.open(index_paths[name], name) for name in (pair.x, pair.y)}
+        x, y = opened[pair.x], opened[pair.y]
         lines += [_line(dataset, pair, x, y, m, wanted[pair, m["metric"], m["k"]]) for m in todo]
         progress.advance(1)
     progress.finish()
