@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -12,6 +13,25 @@ from pathlib import Path
 
 from zooalign.errors import ZooalignError
 from zooalign.progress import Report, duration, peak_mem_mb
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that caused it, says that a disk or a quota is full.
+
+    Examples
+    --------
+    >>> is_disk_full(OSError(28, "No space left on device")), is_disk_full(ValueError("no"))
+    (True, False)
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error) or "Disk quota exceeded" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextmanager
@@ -32,8 +52,8 @@ def job(log: Path | str, title: str) -> Iterator[Report]:
 
     Notes
     -----
-    A ZooalignError ends the process with status 1 and its message alone; any other exception keeps its traceback,
-    because it is ours to mend.
+    A ZooalignError, and a full disk whoever reports it, ends the process with status 1 and one message; any other
+    exception keeps its traceback, because it is ours to mend.
     """
     # One thread per job unless its own settings say otherwise; spinning threads starve their neighbours.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -55,8 +75,17 @@ def job(log: Path | str, title: str) -> Iterator[Report]:
         except ZooalignError as error:
             report(f"ERROR: {error}")
             raise SystemExit(1) from None
-        except Exception:
+        except Exception as error:
+            if is_disk_full(error):
+                # Every library words it differently; for the user it is one thing.
+                said = " ".join(str(error).split())
+                report(
+                    f"ERROR: the disk is full ({said}). Free space there, or choose another results folder "
+                    "in config.yaml, and run again; finished work is kept."
+                )
+                raise SystemExit(1) from None
             traceback.print_exc(file=file)
+            report(f"ERROR: unexpected {type(error).__name__}: {error}; the log has the traceback")
             raise
         finally:
             sys.stderr = screen
