@@ -83,7 +83,7 @@ class Dag:
 
     def model_mem_mb(self, model: str) -> int:
         """Memory of a job that runs a model, MB, from its parameters, precision and batches."""
-        from zooalign.plan import model_mem_mb
+        from zooalign.estimates import model_mem_mb
 
         return model_mem_mb(self.sweep.model(model), self.sweep.config.extraction.batch_mem_mb)
 
