@@ -5,10 +5,10 @@ rule measure_capability:
         f"{RESULTS}/capability/{{capability}}/{{model}}.json",
     log:
         f"{RESULTS}/logs/measure_capability/{{capability}}/{{model}}.log",
-    params:
-        digest=lambda w: SWEEP.capability_digest(w.capability, w.model),
     resources:
         mem_mb=lambda w, attempt: attempt * WORK.model_mem_mb(w.model),
+    params:
+        digest=lambda w: SWEEP.capability_digest(w.capability, w.model),
     message:
         "Model {wildcards.model}: {wildcards.capability}"
     script:
