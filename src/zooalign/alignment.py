@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zooalign.errors import StoreError, ZooalignError
+from zooalign.errors import OwnershipError, ZooalignError
+from zooalign.folders import wait_until_visible
 from zooalign.progress import Progress, Report
 from zooalign.provenance import digest, package_versions, stamp, write_json
+from zooalign.row_table import held_pairs, read_digests, read_lines, write_table
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from zooalign.indexing import Index
+    from zooalign.ownership import Owner
 
 VERSION = 1
-PAIRS_KEY = b"zooalign.pairs"
 
 
 @dataclass(frozen=True, order=True)
@@ -99,19 +99,6 @@ def _owner(pair: Pair, held: Mapping[str, set[tuple[str, str]]]) -> str:
     return newcomers[0] if newcomers else pair.y
 
 
-def held_pairs(table: Path) -> set[tuple[str, str]] | None:
-    """Pairs that a row on disk holds, or None if there is no readable row."""
-    import pyarrow.parquet as pq
-
-    try:
-        metadata = pq.read_metadata(table).metadata
-    except (OSError, ValueError):  # missing, or not a parquet file: the row is made anew
-        return None
-    if not metadata or PAIRS_KEY not in metadata:
-        return None
-    return {tuple(pair) for pair in json.loads(metadata[PAIRS_KEY])}
-
-
 def pair_digest(identity_x: str, identity_y: str, metric: Mapping[str, Any]) -> str:
     """Digest of what determines one score: both indexes, and the metric with its k and VERSION."""
     return digest("pair", VERSION, identity_x, identity_y, metric["metric"], metric["k"], metric["version"])
@@ -126,8 +113,13 @@ def align_row(
     receipt_path: Path,
     dataset: str,
     report: Report,
+    *,
+    save_every_s: float = 30.0,
+    owner_timeout_s: float = 60.0,
 ) -> dict[str, Any]:
     """Bring one row up to date: keep what is fresh, compute what is missing or stale, drop what left the sweep.
+
+    A row that is interrupted keeps the pairs that it saved, and is the same file in the end.
 
     Parameters
     ----------
@@ -142,11 +134,15 @@ def align_row(
     table_path : Path
         The row: a parquet file, one line per (pair, metric, k).
     receipt_path : Path
-        JSON that names the digests the row covers; written last.
+        JSON that names the digests the row covers; written last, and not there while the row is being changed.
     dataset : str
         Id of the dataset.
     report : callable
         Takes lines for the log.
+    save_every_s : float
+        Seconds after which computed pairs are written to the table; the work since then is lost in a kill.
+    owner_timeout_s : float
+        As in `ownership.own`: no other job writes the row in the meantime.
 
     Returns
     -------
@@ -159,44 +155,40 @@ def align_row(
         If an index is missing, unfinished or damaged.
     MetricError
         If two indexes differ in their sample ids, or k >= n.
+    OwnershipError
+        If another process took the row over.
     """
-    from zooalign.indexing import Index
+    from zooalign.ownership import own
 
+    wait_until_visible([path / "zarr.json" for path in index_paths.values()], report)
     identities = {name: _identity(path) for name, path in index_paths.items()}
     wanted = {
         (pair, m["metric"], m["k"]): pair_digest(identities[pair.x], identities[pair.y], m)
         for pair in pairs
         for m in metrics
     }
-    kept, former = _fresh_lines(table_path, wanted)
-    by_pair: dict[Pair, list[Mapping[str, Any]]] = {}
-    for m in metrics:
-        for pair in pairs:
-            if (pair, m["metric"], m["k"]) not in kept:
-                by_pair.setdefault(pair, []).append(m)
-    lines = list(kept.values())
-    progress = Progress(len(by_pair), "pairs", report)
-    opened: dict[str, Index] = {}
-    for pair, todo in by_pair.items():
-        # The row's own index stays open: what is derived from it is derived once.
-        opened = {name: opened.get(name) or Index.open(index_paths[name], name) for name in (pair.x, pair.y)}
-        x, y = opened[pair.x], opened[pair.y]
-        lines += [_line(dataset, pair, x, y, m, wanted[pair, m["metric"], m["k"]]) for m in todo]
-        progress.advance(1)
-    progress.finish()
-    receipt = {
-        "model": model,
-        "dataset": dataset,
-        "computed": sum(map(len, by_pair.values())),
-        "computed_pairs": len(by_pair),
-        "kept": len(kept),
-        "dropped": former - len(kept),
-        "digests": {f"{p.x}|{p.y}|{name}@{k}": d for (p, name, k), d in sorted(wanted.items())},
-        "versions": package_versions(("zooalign", "numpy", "numba", "zarr", "pyarrow")),
-        "stamp": stamp(),
-    }
-    _write_table(table_path, lines, pairs)
-    write_json(receipt_path, receipt)
+    digests = {f"{p.x}|{p.y}|{name}@{k}": d for (p, name, k), d in sorted(wanted.items())}
+    receipt = _current(table_path, receipt_path, pairs, digests)
+    if receipt is None:
+        with own(table_path, report, owner_timeout_s) as owner:
+            receipt = _current(table_path, receipt_path, pairs, digests)
+            if receipt is None:
+                row = _Row(table_path, pairs, wanted, owner, save_every_s)
+                receipt_path.unlink(missing_ok=True)
+                _compute(row, index_paths, metrics, dataset, report)
+                receipt = {
+                    "model": model,
+                    "dataset": dataset,
+                    "computed": row.computed,
+                    "computed_pairs": row.computed_pairs,
+                    "kept": row.kept,
+                    "dropped": row.former - row.kept,
+                    "digests": digests,
+                    "versions": package_versions(("zooalign", "numpy", "numba", "zarr", "pyarrow")),
+                    "stamp": stamp(),
+                }
+                owner.check()
+                write_json(receipt_path, receipt)
     report(
         f"{model} on {dataset}: {receipt['computed_pairs']} pairs computed ({receipt['computed']} scores), "
         f"{receipt['kept']} scores kept, {receipt['dropped']} dropped"
@@ -204,31 +196,111 @@ def align_row(
     return receipt
 
 
+def _current(
+    table_path: Path, receipt_path: Path, pairs: Sequence[Pair], digests: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """What the receipt says if row and receipt are those that are wanted, with nothing computed."""
+    try:
+        receipt = json.loads(receipt_path.read_bytes())
+        if receipt["digests"] != digests or held_pairs(table_path) != {(p.x, p.y) for p in pairs}:
+            return None
+        if read_digests(table_path) != sorted(digests.values()):
+            return None
+        return {**receipt, "computed": 0, "computed_pairs": 0, "kept": len(digests), "dropped": 0}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class _Row:
+    """A row that grows pair by pair and is saved now and then.
+
+    Attributes
+    ----------
+    todo : dict
+        For every pair with missing or stale scores, their (metric, k).
+    former, kept, computed, computed_pairs : int
+        Lines of the former table, those that stay, and what was computed since.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        pairs: Sequence[Pair],
+        wanted: Mapping[tuple[Pair, str, int], str],
+        owner: Owner,
+        save_every_s: float,
+    ) -> None:
+        self._path, self._owner, self._every_s = path, owner, save_every_s
+        self._held = sorted([p.x, p.y] for p in pairs)
+        self.wanted = wanted
+        lines = read_lines(path)
+        fresh = {key: line for line in lines if wanted.get(key := _key(line)) == line["digest"]}
+        self._lines = list(fresh.values())
+        self.former, self.kept = len(lines), len(fresh)
+        self.computed = self.computed_pairs = 0
+        self.todo: dict[Pair, set[tuple[str, int]]] = {}
+        for pair, name, k in wanted:
+            if (pair, name, k) not in fresh:
+                self.todo.setdefault(pair, set()).add((name, k))
+        self._saved = time.monotonic()
+        self._unsaved = False
+
+    def add(self, lines: Sequence[dict[str, Any]]) -> None:
+        """Take the computed lines of a pair; write the table if the last time is long ago."""
+        self._lines += lines
+        self.computed += len(lines)
+        self.computed_pairs += 1
+        self._unsaved = True
+        begin = time.monotonic()
+        if begin - self._saved >= self._every_s:
+            self.save()
+            # Saving a large row must not become the work: ten times as long is spent on computing.
+            self._every_s = max(self._every_s, 10 * (time.monotonic() - begin))
+
+    def save(self) -> None:
+        """Write the table with what there is so far; it claims all planned pairs, so that no other row takes them."""
+        write_table(self._path, self._lines, self._held, self._owner)
+        self._saved, self._unsaved = time.monotonic(), False
+
+    def rescue(self) -> None:
+        """Write what was computed since the last time, if anything."""
+        if self._unsaved:
+            self.save()
+
+
+def _key(line: Mapping[str, Any]) -> tuple[Pair, str, int]:
+    return Pair(line["model_x"], line["model_y"], line["comparison"]), line["metric"], line["k"]
+
+
+def _compute(
+    row: _Row, index_paths: Mapping[str, Path], metrics: Sequence[Mapping[str, Any]], dataset: str, report: Report
+) -> None:
+    """Compute what a row lacks and write it."""
+    from zooalign.indexing import Index
+
+    progress = Progress(len(row.todo), "pairs", report)
+    opened: dict[str, Index] = {}
+    try:
+        for pair, todo in row.todo.items():
+            # The row's own index stays open: what is derived from it is derived once.
+            opened = {name: opened.get(name) or Index.open(index_paths[name], name) for name in (pair.x, pair.y)}
+            x, y = opened[pair.x], opened[pair.y]
+            due = [m for m in metrics if (m["metric"], m["k"]) in todo]
+            row.add([_line(dataset, pair, x, y, m, row.wanted[pair, m["metric"], m["k"]]) for m in due])
+            progress.advance(1)
+    except BaseException as error:
+        # Ctrl-C as well as an error of one pair: what the others took is not lost.
+        if not isinstance(error, OwnershipError):
+            row.rescue()
+        raise
+    progress.finish()
+    row.save()
+
+
 def _identity(path: Path) -> str:
     from zooalign.model_index import read_index_attributes
 
     return read_index_attributes(path)["digest"]
-
-
-def _fresh_lines(
-    table_path: Path, wanted: Mapping[tuple[Pair, str, int], str]
-) -> tuple[dict[tuple[Pair, str, int], dict[str, Any]], int]:
-    """Lines of the former table whose digest still holds, and the number of lines there were."""
-    import pyarrow.parquet as pq
-
-    if not table_path.exists():
-        return {}, 0
-    try:
-        lines = pq.read_table(table_path).to_pylist()
-    except (OSError, ValueError):
-        # A damaged row is only a cache: it is computed anew.
-        return {}, 0
-    kept = {}
-    for line in lines:
-        key = (Pair(line["model_x"], line["model_y"], line["comparison"]), line["metric"], line["k"])
-        if wanted.get(key) == line["digest"]:
-            kept[key] = line
-    return kept, len(lines)
 
 
 def _line(dataset: str, pair: Pair, x: Index, y: Index, metric: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -269,53 +341,3 @@ def _line(dataset: str, pair: Pair, x: Index, y: Index, metric: Mapping[str, Any
         "matrix": matrix.astype(np.float32).ravel(),
         "terms": None if terms is None else terms.astype(np.float32),
     }
-
-
-def table_schema() -> pa.Schema:
-    """Columns of a row and of alignment.parquet; `matrix` is row-major (n_layers_x, n_layers_y), `terms` (n,)."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("dataset", pa.string()),
-            ("comparison", pa.string()),
-            ("metric", pa.string()),
-            ("k", pa.int64()),
-            ("model_x", pa.string()),
-            ("model_y", pa.string()),
-            ("modality_x", pa.string()),
-            ("modality_y", pa.string()),
-            ("score", pa.float64()),
-            ("chance", pa.float64()),
-            ("n", pa.int64()),
-            ("layer_x", pa.int64()),
-            ("layer_y", pa.int64()),
-            ("layer_name_x", pa.string()),
-            ("layer_name_y", pa.string()),
-            ("n_layers_x", pa.int64()),
-            ("n_layers_y", pa.int64()),
-            ("digest", pa.string()),
-            ("matrix", pa.list_(pa.float32())),
-            ("terms", pa.list_(pa.float32())),
-        ]
-    )
-
-
-def _write_table(path: Path, lines: list[dict[str, Any]], pairs: Sequence[Pair]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    lines = sorted(lines, key=lambda line: (line["model_x"], line["model_y"], line["metric"], line["k"]))
-    table = pa.Table.from_pylist(lines, schema=table_schema())
-    held = json.dumps(sorted([p.x, p.y] for p in pairs))
-    table = table.replace_schema_metadata({PAIRS_KEY: held.encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        pq.write_table(table, staged, compression="zstd")
-        os.replace(staged, path)
-    except OSError as error:
-        staged.unlink(missing_ok=True)
-        raise StoreError(
-            f"cannot write {path}: {error}. Free disk space and run again; the former row is untouched."
-        ) from error

@@ -30,6 +30,10 @@ class StoreError(ZooalignError):
     """A stored artefact is incomplete, damaged or not the one asked for; names the path."""
 
 
+class OwnershipError(ZooalignError):
+    """Another process took over the output that this one was writing; names the path and the other one."""
+
+
 class MetricError(ZooalignError):
     """A metric is unknown or cannot be computed from what it was given."""
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zooalign.config import ExtractionConfig
-from zooalign.errors import FeatureError
+from zooalign.folders import wait_until_visible
+from zooalign.placement import place_model
 from zooalign.progress import Progress, Report, peak_mem_mb
 from zooalign.provenance import package_versions, stamp
 from zooalign.readers import CaptionReader, PictureReader, make_reader
-from zooalign.store import FeatureWriter
+from zooalign.store import FeatureWriter, finished_attributes
 
 if TYPE_CHECKING:
     import torch
 
+    from zooalign.ownership import Owner
     from zooalign.samples import Samples
+    from zooalign.shards import Shard
     from zooalign.zoo import ModelSpec
 
 VERSION = 1
@@ -36,8 +37,12 @@ def extract_features(
     path: Path,
     settings: ExtractionConfig,
     report: Report,
+    shard: Shard | None = None,
+    *,
+    scratch: str | None = None,
+    owner_timeout_s: float = 60.0,
 ) -> dict[str, Any]:
-    """Write the features of one model on one dataset, continuing an interrupted run.
+    """Write the features of one model on one dataset, unless they are there, continuing an interrupted run.
 
     Parameters
     ----------
@@ -53,6 +58,12 @@ def extract_features(
         How samples are read and batched.
     report : callable
         Takes lines for the log.
+    shard : Shard, optional
+        Do only this part, and write it to `path`; see `zooalign.shards`.
+    scratch : str, optional
+        Folder of this node that weights and images are copied to first; see `scratch.local_copy`.
+    owner_timeout_s : float
+        As in `ownership.own`: no other job writes the store in the meantime.
 
     Returns
     -------
@@ -67,21 +78,54 @@ def extract_features(
         For NaN or infinite features (layer and sample named), and if a single sample does not fit into memory.
     StoreError
         If the disk is full; finished batches are kept.
+    OwnershipError
+        If another process took the store over.
     """
+    from zooalign.ownership import own
     from zooalign.samples import open_samples
+    from zooalign.scratch import local_copy
 
-    samples = open_samples(dataset_folder)
-    model = place_model(spec, weights_folder, settings)
+    wait_until_visible([dataset_folder / "dataset.json", weights_folder / "weights.json"], report)
+    whole = spec.features_digest(open_samples(dataset_folder).digest, settings.reading())
+    key = whole if shard is None else shard.digest(whole)
+    # Before anything is imported or copied: most jobs of a repeated sweep have nothing to do.
+    there = finished_attributes(path, key)
+    if there is None:
+        with own(path, report, owner_timeout_s) as owner:
+            there = finished_attributes(path, key)
+            if there is None:
+                samples = open_samples(local_copy(dataset_folder, scratch, report, owner_timeout_s))
+                model = place_model(spec, local_copy(weights_folder, scratch, report, owner_timeout_s), settings)
+                return _extract(spec, model, samples, path, settings, report, shard, whole, owner)
+    report(f"already there: {path}")
+    return there
+
+
+def _extract(
+    spec: ModelSpec,
+    model: Any,
+    samples: Samples,
+    path: Path,
+    settings: ExtractionConfig,
+    report: Report,
+    shard: Shard | None,
+    whole: str,
+    owner: Owner,
+) -> dict[str, Any]:
+    """Run the model and write the store at `path`; `whole` is the digest of all features, not only of a shard's."""
     device = next(model.module.parameters()).device
     report(f"{spec.id} on {samples.name}: {len(samples)} samples, {len(model.layer_names)} layers, {device}")
-    key = spec.features_digest(samples.digest, settings.reading())
+    key = whole if shard is None else shard.digest(whole)
     reader = make_reader(spec, model, samples, settings)
-    writer = FeatureWriter.resume(path, key)
+    writer = FeatureWriter.resume(path, key, owner)
     if writer is None:
-        writer = FeatureWriter.begin(path, {"digest": key, **_plan(spec, model, samples, reader, settings, device)})
+        plan = _plan(spec, model, samples, reader, settings, device)
+        if shard is not None:
+            plan = shard.cut(plan, [reader.cost(i) for i in plan["order"]], whole)
+        writer = FeatureWriter.begin(path, {**plan, "digest": key}, owner)
     elif writer.done:
-        report(f"continuing after {writer.done} of {len(samples)} samples")
-    progress = Progress(len(samples), reader.unit, report, done=writer.done)
+        report(f"continuing after {writer.done} of {len(writer.plan['order'])} samples")
+    progress = Progress(len(writer.plan["order"]), reader.unit, report, done=writer.done)
     _run(model, reader, writer, spec.pooling, device, progress, report)
     progress.finish()
     attributes = {
@@ -95,66 +139,11 @@ def extract_features(
         "stamp": stamp(),
         "elapsed_s": round(progress.elapsed_s, 3),
         "peak_mem_mb": peak_mem_mb(),
+        **({} if shard is None else {"shard": writer.plan["shard"]}),
     }
     writer.finish(attributes)
     report(f"wrote {path}")
     return attributes
-
-
-def _prepare_torch(settings: ExtractionConfig) -> torch.device:
-    """Threads and device; results do not depend on either beyond the arithmetic of the device."""
-    # Before torch is imported: idle OpenMP threads that spin make a busy machine several times slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    _keep_freed_memory()
-    import torch
-
-    torch.set_num_threads(settings.threads)
-    torch.backends.cuda.matmul.allow_tf32 = False  # float32 means float32
-    torch.backends.cudnn.allow_tf32 = False
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise FeatureError("extraction.device is cuda, but torch sees no GPU; set it to auto or cpu.")
-    use_gpu = settings.device != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if use_gpu else "cpu")
-
-
-def place_model(spec: ModelSpec, weights_folder: Path, settings: ExtractionConfig) -> Any:
-    """Load a model and put it on its device in its precision, ready for inference.
-
-    Returns
-    -------
-    VisionModel or LanguageModel
-
-    Raises
-    ------
-    WeightsError
-        If the weights are missing or are not those of the manifest.
-    FeatureError
-        If the settings ask for a GPU and there is none.
-    """
-    device = _prepare_torch(settings)
-    import torch
-
-    from zooalign.sources import load_model
-
-    model = load_model(spec, weights_folder)
-    # Convolutions run up to 1.4 times as fast on channels-last weights; a transformer has only its patch embedding.
-    model.module.to(device=device, dtype=getattr(torch, spec.precision), memory_format=torch.channels_last)
-    model.module.eval()
-    return model
-
-
-def _keep_freed_memory() -> None:
-    """Let malloc reuse activations instead of giving them back to the kernel after every layer.
-
-    Page faults took up to a quarter of the CPU time of convolutional networks. glibc only; elsewhere nothing happens.
-    """
-    trim_threshold, mmap_threshold, mib = -1, -3, 2**20  # malloc.h
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(mmap_threshold, 32 * mib)  # the largest that glibc accepts
-    mallopt(trim_threshold, 1024 * mib)
 
 
 def _plan(
@@ -226,7 +215,8 @@ def _run(
     """All remaining batches; one that does not fit into memory is cut in two and tried again."""
     while writer.remaining():
         try:
-            for batch in reader.batches(writer.remaining(), writer.plan["order"]):
+            # A shard's rows stand in the order of its own samples; "reads" are their places in the dataset.
+            for batch in reader.batches(writer.remaining(), writer.plan.get("reads", writer.plan["order"])):
                 layers, _ = _forward(model, [t.to(device, non_blocking=True) for t in batch], pooling)
                 writer.append([layer.cpu().numpy() for layer in layers])
                 progress.advance(len(batch[0]))

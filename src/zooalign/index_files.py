@@ -1,28 +1,14 @@
-"""Files of a stored index: replaced whole, read by memory mapping; used by zooalign.indexing."""
+"""Files of a stored index, read by memory mapping; used by zooalign.indexing."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from zooalign.errors import StoreError
-
-
-def replace(staging: Path, path: Path) -> None:
-    """Put the finished folder in place of whatever was there."""
-    if path.exists():
-        old = path.parent / f".{path.name}.old-{os.getpid()}"
-        shutil.rmtree(old, ignore_errors=True)
-        os.rename(path, old)
-        os.rename(staging, path)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.rename(staging, path)
 
 
 def read_json(file: Path, path: Path) -> dict[str, Any]:

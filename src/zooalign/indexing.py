@@ -11,13 +11,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zooalign import index_files
 from zooalign.errors import MetricError, StoreError, unknown
+from zooalign.folders import replace_folder
 from zooalign.preparation import CONCATENATED, Preparation, Rows, prepare_layers
+
+if TYPE_CHECKING:
+    from zooalign.ownership import Owner
 
 VERSION = 1
 _FORMAT = "zooalign-index-1"
@@ -165,7 +169,7 @@ class Index:
         """Neighbour lists of length k arranged by sample, (n, L, k), contiguous."""
         return self.derived(("lists", k), lambda: np.ascontiguousarray(self.neighbors[:, :, :k].transpose(1, 0, 2)))
 
-    def save(self, path: str | Path, attributes: dict[str, Any] | None = None) -> None:
+    def save(self, path: str | Path, attributes: dict[str, Any] | None = None, owner: Owner | None = None) -> None:
         """Write the index beside `path` and rename it into place when it is complete.
 
         Parameters
@@ -174,6 +178,8 @@ class Index:
             Folder to create or replace; a Zarr v3 group afterwards.
         attributes : dict, optional
             JSON-able values to keep (digest, provenance); default those it has.
+        owner : Owner, optional
+            Checked before the rename; see `ownership.own`.
 
         Raises
         ------
@@ -183,7 +189,7 @@ class Index:
         import zarr
 
         path = Path(path)
-        staging = path.parent / f".{path.name}.staging-{os.getpid()}"
+        staging = owner.staged if owner else path.parent / f".{path.name}.staging-{os.getpid()}"
         shutil.rmtree(staging, ignore_errors=True)
         header = {
             "format": _FORMAT,
@@ -205,7 +211,7 @@ class Index:
                 )  # fmt: skip
                 stored[...] = np.asarray(values)
             group.attrs["complete"] = True
-            index_files.replace(staging, path)
+            replace_folder(staging, path, owner.check if owner else None)
         except OSError as error:
             shutil.rmtree(staging, ignore_errors=True)
             raise StoreError(f"cannot write the index {path}: {error}. Free space or change the folder.") from error

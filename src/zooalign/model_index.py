@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zooalign.errors import StoreError, ZooalignError
+from zooalign.folders import wait_until_visible
 from zooalign.progress import Report
 from zooalign.provenance import digest, package_versions, stamp
 
 if TYPE_CHECKING:
+    from zooalign.ownership import Owner
     from zooalign.store import FeatureStore
 
 INDEX_PACKAGES = ("zooalign", "numpy", "numba", "zarr")
@@ -40,9 +42,16 @@ def index_identity(features: str, preparation: dict[str, Any]) -> str:
 
 
 def index_features(
-    store_path: Path, path: Path, preparation: dict[str, Any], k_max: int, needs: Sequence[str], report: Report
+    store_path: Path,
+    path: Path,
+    preparation: dict[str, Any],
+    k_max: int,
+    needs: Sequence[str],
+    report: Report,
+    *,
+    owner_timeout_s: float = 60.0,
 ) -> None:
-    """Build and store the index of one model on one dataset.
+    """Build and store the index of one model on one dataset, unless one that covers it is there.
 
     Parameters
     ----------
@@ -58,6 +67,8 @@ def index_features(
         What the metrics to come need.
     report : callable
         Takes lines for the log.
+    owner_timeout_s : float
+        As in `ownership.own`: no other job writes the index in the meantime.
 
     Raises
     ------
@@ -65,7 +76,46 @@ def index_features(
         If the features are missing, unfinished or damaged, or the disk is full.
     FeatureError
         If a prepared row is zero or not finite; names layer and sample.
+    OwnershipError
+        If another process took the index over.
     """
+    from zooalign.ownership import own
+    from zooalign.store import read_attributes
+
+    wait_until_visible([store_path / "zarr.json"], report)
+    wanted = index_identity(read_attributes(store_path)["digest"], preparation)
+    if not _covers(path, wanted, k_max, needs):
+        with own(path, report, owner_timeout_s) as owner:
+            if not _covers(path, wanted, k_max, needs):
+                _build(store_path, path, preparation, k_max, needs, report, owner)
+                return
+    report(f"already there: {path}")
+
+
+def _covers(path: Path, identity: str, k_max: int, needs: Sequence[str]) -> bool:
+    """Whether a whole index is there that was made from the same and holds what is asked for."""
+    from zooalign.indexing import Index
+
+    try:
+        index = Index.open(path)
+        return (
+            index.attributes["digest"] == identity
+            and index.holds >= set(needs)
+            and ("neighbors" not in index.holds or index.k_max >= min(k_max, index.n - 1))
+        )
+    except (StoreError, KeyError, TypeError, ValueError, AttributeError):  # it is made anew
+        return False
+
+
+def _build(
+    store_path: Path,
+    path: Path,
+    preparation: dict[str, Any],
+    k_max: int,
+    needs: Sequence[str],
+    report: Report,
+    owner: Owner,
+) -> None:
     from zooalign.indexing import build_index
     from zooalign.preparation import Preparation
     from zooalign.store import FeatureStore
@@ -94,7 +144,7 @@ def index_features(
         raise
     except ZooalignError as error:
         raise type(error)(f"{store_path}: {error}") from error
-    index.save(path, attributes)
+    index.save(path, attributes, owner)
     report(f"{len(index.layer_names)} layers of {index.n} samples, {', '.join(sorted(index.holds))}; wrote {path}")
 
 

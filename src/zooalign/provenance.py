@@ -98,7 +98,8 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Process numbers count by machine; the folder may be shared.
+    staged = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.tmp")
     try:
         with open(staged, "wb") as file:
             file.write(data)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zooalign.errors import DatasetError, unknown
+from zooalign.network import remedy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -334,7 +335,7 @@ def open_samples(folder: Path | str) -> Samples:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise DatasetError(f"dataset {folder}: no such folder. Build it: `snakemake {folder}/dataset.json`.")
+        raise DatasetError(f"dataset {folder}: no such folder: {remedy('build_dataset')}.")
     about_path = folder / "dataset.json"
     if not about_path.is_file():
         raise _damaged(folder, "half-written (it has no dataset.json)")

@@ -13,17 +13,17 @@ import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zooalign.errors import FeatureError, StoreError
+from zooalign.folders import replace_folder, writing
 from zooalign.provenance import write_json
+from zooalign.store_writing import VERSION, write_features
 
-VERSION = 1
-# A chunk holds one layer; galleries of very many samples are cut so that one chunk stays readable in memory.
-MAX_CHUNK_BYTES = 256 * 2**20
-MAX_SHARD_BYTES = 4 * 2**30
+if TYPE_CHECKING:
+    from zooalign.ownership import Owner
 
 
 class FeatureStore:
@@ -68,12 +68,7 @@ class FeatureStore:
         """
         path = Path(path)
         attributes = read_attributes(path)
-        for name, size in attributes["files"].items():
-            file = path / name
-            actual = file.stat().st_size if file.exists() else None
-            if actual != size:
-                found = "is missing" if actual is None else f"has {actual:,} bytes instead of {size:,}"
-                raise StoreError(f"{path}: truncated store: {name} {found}. {_REMEDY}")
+        _check_files(path, attributes)
         import zarr
 
         return cls(path, attributes, zarr.open_group(path, mode="r")["features"])
@@ -96,9 +91,13 @@ class FeatureStore:
         StoreError
             If the chunk's checksum is wrong.
         """
+        return self.rows(i, 0, self.n)
+
+    def rows(self, i: int, start: int, stop: int) -> np.ndarray:
+        """Features of samples `start` to `stop` (not included) of one layer; otherwise as :meth:`layer`."""
         i = range(len(self.widths))[i]
         try:
-            return np.ascontiguousarray(self._array[i, :, : self.widths[i]])
+            return np.ascontiguousarray(self._array[i, start:stop, : self.widths[i]])
         except Exception as error:
             where = f"{self.path}: layer {self.layer_names[i]!r}"
             raise StoreError(f"{where} cannot be read ({error}). {_REMEDY}") from error
@@ -136,6 +135,27 @@ def read_attributes(path: Path) -> dict[str, Any]:
     return attributes
 
 
+def _check_files(path: Path, attributes: dict[str, Any]) -> None:
+    for name, size in attributes["files"].items():
+        file = path / name
+        actual = file.stat().st_size if file.exists() else None
+        if actual != size:
+            found = "is missing" if actual is None else f"has {actual:,} bytes instead of {size:,}"
+            raise StoreError(f"{path}: truncated store: {name} {found}. {_REMEDY}")
+
+
+def finished_attributes(path: Path, digest: str) -> dict[str, Any] | None:
+    """Attributes of a whole store of that digest, without importing zarr; None if what is there is something else."""
+    try:
+        attributes = read_attributes(path)
+        if attributes["digest"] != digest:
+            return None
+        _check_files(path, attributes)
+    except (StoreError, KeyError, TypeError, AttributeError):  # not there, or not to be trusted: it is written anew
+        return None
+    return attributes
+
+
 def staging_folder(path: Path) -> Path:
     """Folder beside a store that holds finished batches until all are there."""
     return path.with_name(path.name + ".partial")
@@ -155,10 +175,12 @@ class FeatureWriter:
         "digest" (str), "sample_ids" (n str), "order" (n int: position in the dataset of the i-th row written),
         "bounds" (increasing ints, the last is n: ends of batches), "layer_names", "widths" (L), "dtype"
         ("float16" or "float32").
+    owner : Owner, optional
+        Checked before anything is written; see `ownership.own`.
     """
 
-    def __init__(self, path: Path, plan: dict[str, Any]) -> None:
-        self.path, self.plan = path, plan
+    def __init__(self, path: Path, plan: dict[str, Any], owner: Owner | None = None) -> None:
+        self.path, self.plan, self._owner = path, plan, owner
         self.folder = staging_folder(path)
         self._rows = self.folder / "rows.bin"
         self._journal = self.folder / "journal.jsonl"
@@ -166,7 +188,7 @@ class FeatureWriter:
         self.done = 0
 
     @classmethod
-    def resume(cls, path: Path, digest: str) -> FeatureWriter | None:
+    def resume(cls, path: Path, digest: str, owner: Owner | None = None) -> FeatureWriter | None:
         """Writer that continues an interrupted run, or None if there is nothing of that digest to continue.
 
         Rows after the last whole batch are cut off. Staging of another digest (the model or dataset changed in
@@ -180,35 +202,46 @@ class FeatureWriter:
         if plan is None or plan["digest"] != digest:
             shutil.rmtree(folder, ignore_errors=True)
             return None
-        writer = cls(path, plan)
+        writer = cls(path, plan, owner)
         writer._recover()
         return writer
 
     @classmethod
-    def begin(cls, path: Path, plan: dict[str, Any]) -> FeatureWriter:
+    def begin(cls, path: Path, plan: dict[str, Any], owner: Owner | None = None) -> FeatureWriter:
         """Writer that starts from nothing."""
-        writer = cls(path, plan)
+        writer = cls(path, plan, owner)
+        writer._check()
         shutil.rmtree(writer.folder, ignore_errors=True)
-        with _Disk(writer.path):
+        with writing(writer.path):
             writer.folder.mkdir(parents=True)
             writer._rows.touch()
             writer._journal.touch()
         write_json(writer.folder / "plan.json", plan)
         return writer
 
+    def _check(self) -> None:
+        if self._owner is not None:
+            self._owner.check()
+
     def _recover(self) -> None:
+        """Find the whole batches in staging, and cut off what is behind them."""
+        self._check()
         whole, rows = [], 0
+        size = self._rows.stat().st_size
         with open(self._rows, "rb") as file:
-            for line in self._journal.read_text().splitlines():
+            # A line that is torn or does not fit is passed over: a writer that was taken over in the middle of an
+            # append may have left it behind before the lines of its successor.
+            for line in self._journal.read_text(errors="replace").splitlines():
                 try:
-                    entry = json.loads(line)
-                except json.JSONDecodeError:
-                    break
-                data = file.read((entry["end"] - rows) * self._row_bytes)
-                if zlib.crc32(data) != entry["crc32"]:
-                    break
-                whole.append(line)
-                rows = entry["end"]
+                    end, crc32 = (json.loads(line)[key] for key in ("end", "crc32"))
+                except (ValueError, KeyError, TypeError):
+                    continue
+                if not rows < end <= size // max(1, self._row_bytes):
+                    continue
+                file.seek(rows * self._row_bytes)
+                if zlib.crc32(file.read((end - rows) * self._row_bytes)) == crc32:
+                    whole.append(line)
+                    rows = end
         self.done = rows
         os.truncate(self._rows, rows * self._row_bytes)
         self._journal.write_text("".join(f"{line}\n" for line in whole))
@@ -237,6 +270,7 @@ class FeatureWriter:
         done = [b for b in self.plan["bounds"] if b <= self.done]
         cut = [c for a, b in self.remaining() for c in [*range(a + size, b, size), b]]
         self.plan = {**self.plan, "bounds": done + cut}
+        self._check()
         write_json(self.folder / "plan.json", self.plan)
 
     def append(self, layers: Sequence[np.ndarray]) -> None:
@@ -253,6 +287,8 @@ class FeatureWriter:
             If a value is NaN or infinite, or too large for the storage dtype; names layer and sample.
         StoreError
             If the disk is full.
+        OwnershipError
+            If another process took the store over; nothing is written then.
         """
         start, stop = self.remaining()[0]
         blocks = [self._checked(block, i, start) for i, block in enumerate(layers)]
@@ -261,9 +297,11 @@ class FeatureWriter:
             raise FeatureError(f"{self.path.name}: batch of shape {data.shape}, expected {stop - start} rows.")
         raw = data.tobytes()
         entry = json.dumps({"end": stop, "crc32": zlib.crc32(raw)})
-        with _Disk(self.path):
-            _append(self._rows, raw)
-            _append(self._journal, (entry + "\n").encode())
+        self._check()
+        with writing(self.path):
+            # At its place, not at the end: whatever else writes this batch writes the same.
+            _write(self._rows, raw, start * self._row_bytes)
+            _write(self._journal, (entry + "\n").encode())
         self.done = stop
 
     def _checked(self, block: np.ndarray, layer: int, start: int) -> np.ndarray:
@@ -289,24 +327,42 @@ class FeatureWriter:
         ----------
         attributes : dict
             Provenance, JSON-able; format, ids, layers and digest are added.
+
+        Raises
+        ------
+        StoreError
+            If the disk is full, or a batch is not what was written any more; the others are kept.
+        OwnershipError
+            If another process took the store over; what is there then stays as it is.
         """
-        widths, dtype = self.plan["widths"], np.dtype(self.plan["dtype"])
-        n, order = len(self.plan["order"]), np.asarray(self.plan["order"])
-        rows = np.memmap(self._rows, dtype=dtype, mode="r", shape=(n, sum(widths)))
-        features = np.zeros((len(widths), n, max(widths)), dtype)
-        for i, (end, width) in enumerate(zip(np.cumsum(widths), widths, strict=True)):
-            features[i, order, :width] = rows[:, end - width : end]
-        staged = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        self._recover()
+        if self.remaining():
+            raise StoreError(
+                f"{self.folder}: a finished batch has changed on the disk since it was written (samples "
+                f"{self.done} and on). Run again: it continues from there."
+            )
+        own_name = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        staged = self._owner.staged if self._owner is not None else own_name
         shutil.rmtree(staged, ignore_errors=True)
         try:
-            with _Disk(self.path):
-                write_store(staged, features, self._attributes(attributes))
-                shutil.rmtree(self.path, ignore_errors=True)
-                os.replace(staged, self.path)
+            with writing(self.path):
+                self._write(staged, self._attributes(attributes))
+                replace_folder(staged, self.path, self._check)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
-        del rows
         shutil.rmtree(self.folder)
+
+    def _write(self, folder: Path, attributes: dict[str, Any]) -> None:
+        """The rows in staging as Zarr, in the dataset's order."""
+        widths, dtype = self.plan["widths"], np.dtype(self.plan["dtype"])
+        ends, n = np.cumsum(widths), len(self.plan["order"])
+        read = np.argsort(np.asarray(self.plan["order"]), kind="stable")  # (n,): row of the i-th sample
+        rows = np.memmap(self._rows, dtype=dtype, mode="r", shape=(n, sum(widths)))
+
+        def block(layer: int, start: int, stop: int) -> np.ndarray:
+            return rows[read[start:stop], ends[layer] - widths[layer] : ends[layer]]
+
+        write_features(folder, (len(widths), n, max(widths)), dtype, block, attributes)
 
     def _attributes(self, attributes: dict[str, Any]) -> dict[str, Any]:
         kept = {key: self.plan[key] for key in ("digest", "sample_ids", "layer_names", "widths", "dtype")}
@@ -325,50 +381,14 @@ def write_store(path: Path, features: np.ndarray, attributes: dict[str, Any]) ->
     attributes : dict
         As `FeatureStore.attributes`.
     """
-    import zarr
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
-    n_layers, n, width = features.shape
-    rows = max(1, min(n, MAX_CHUNK_BYTES // max(1, width * features.itemsize)))
-    per_shard = max(1, min(n_layers, MAX_SHARD_BYTES // max(1, n * width * features.itemsize)))
-    group = zarr.open_group(path, mode="w-")
-    array = group.create_array(
-        "features",
-        shape=features.shape,
-        chunks=(1, rows, width),
-        # Shards hold whole chunks; the last row chunk may be ragged, so round up.
-        shards=(per_shard, -(-n // rows) * rows, width),
-        dtype=features.dtype,
-        compressors=[ZstdCodec(level=1), Crc32cCodec()],
-    )
-    for first in range(0, n_layers, per_shard):
-        array[first : first + per_shard] = features[first : first + per_shard]
-    files = {str(f.relative_to(path)): f.stat().st_size for f in sorted(path.rglob("c/**/*")) if f.is_file()}
-    # Last, so that a folder without `complete` is never read as a store.
-    group.attrs.put(
-        {"format": "zooalign-features", "format_version": VERSION, **attributes, "files": files, "complete": True}
-    )
+    write_features(path, features.shape, features.dtype, lambda i, a, b: features[i, a:b], attributes)
 
 
-def _append(path: Path, data: bytes) -> None:
-    with open(path, "ab") as file:
+def _write(path: Path, data: bytes, offset: int | None = None) -> None:
+    """Write through to the disk, at a place of an existing file or at its end."""
+    with open(path, "ab" if offset is None else "r+b") as file:
+        if offset is not None:
+            file.seek(offset)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-class _Disk:
-    """Turns errors of a full or read-only disk into one message."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, OSError):
-            raise StoreError(
-                f"cannot write {self.path}: {error.strerror or error}. Free disk space or choose another results "
-                "folder and run again; finished batches are kept."
-            ) from error

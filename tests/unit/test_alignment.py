@@ -7,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from zooalign.alignment import Pair, align_row, held_pairs
-from zooalign.errors import MetricError, StoreError
+from zooalign.errors import MetricError, OwnershipError, StoreError
 from zooalign.indexing import build_index
+from zooalign.row_table import read_lines
 
 N = 60
 METRICS = [
@@ -33,7 +34,7 @@ def row(tmp_path):
     """Function that brings the row of `v` up to date and returns its receipt."""
     features = {name: write_index(tmp_path, name, seed) for seed, name in enumerate(["v", *LANGUAGE], start=1)}
 
-    def run(partners=LANGUAGE, metrics=METRICS):
+    def run(partners=LANGUAGE, metrics=METRICS, **settings):
         return align_row(
             "v",
             [Pair("v", p, "vision-language") for p in partners],
@@ -43,6 +44,7 @@ def row(tmp_path):
             tmp_path / "v.receipt.json",
             "toy",
             lambda message: None,
+            **settings,
         )
 
     run.folder, run.features = tmp_path, features
@@ -89,6 +91,141 @@ def test_second_run_computes_nothing_and_keeps_the_bytes(row):
     receipt = row()
     assert (receipt["computed"], receipt["kept"], receipt["dropped"]) == (0, 6, 0)
     assert (row.folder / "v.parquet").read_bytes() == before
+
+
+def test_a_finished_row_is_not_touched(row):
+    row()
+    files = ["v.parquet", "v.receipt.json"]
+    before = [(row.folder / f).stat().st_mtime_ns for f in files]
+    row()
+    assert [(row.folder / f).stat().st_mtime_ns for f in files] == before
+
+
+@pytest.mark.parametrize("damage", ["table", "receipt", "no receipt", "no table"])
+def test_a_damaged_or_missing_part_of_a_finished_row_is_made_again(row, damage):
+    row()
+    table, receipt = row.folder / "v.parquet", row.folder / "v.receipt.json"
+    whole = table.read_bytes()
+    if damage == "table":
+        table.write_bytes(whole[: len(whole) // 2])
+    elif damage == "receipt":
+        receipt.write_text("{")
+    else:
+        (receipt if damage == "no receipt" else table).unlink()
+    row()
+    assert table.read_bytes() == whole
+    assert len(json.loads(receipt.read_text())["digests"]) == 6
+    assert sorted(p.name for p in row.folder.glob("*v.*")) == ["v.parquet", "v.receipt.json", "v.zarr"]
+
+
+def test_an_interrupted_row_ends_as_the_same_bytes(row, tmp_path, monkeypatch):
+    """Ctrl-C after each pair in turn, with rows saved at once, late or not at all before it."""
+    from zooalign import alignment
+
+    partners = [f"p{i}" for i in range(4)]
+    for seed, name in enumerate(partners, start=10):
+        write_index(row.folder, name, seed)
+    row(partners)
+    whole = (row.folder / "v.parquet").read_bytes()
+    compute = alignment._line
+    for save_every_s in (0.0, 1e9):
+        for file in ("v.parquet", "v.receipt.json"):
+            (row.folder / file).unlink()
+        for _ in partners:
+            left = [len(METRICS)]  # one pair, and the first score of the next
+
+            def interrupted(*arguments, left=left):
+                left[0] -= 1
+                if left[0] < 0:
+                    raise KeyboardInterrupt
+                return compute(*arguments)
+
+            monkeypatch.setattr(alignment, "_line", interrupted)
+            try:
+                row(partners, save_every_s=save_every_s)
+            except KeyboardInterrupt:
+                assert held_pairs(row.folder / "v.parquet") == {("v", p) for p in partners}
+                assert not (row.folder / "v.receipt.json").exists()
+        monkeypatch.undo()
+        assert (row.folder / "v.receipt.json").exists()
+        assert (row.folder / "v.parquet").read_bytes() == whole
+
+
+def test_a_row_that_was_taken_over_writes_nothing_more(row, monkeypatch):
+    from zooalign import alignment
+
+    row(["l1"])
+    before = (row.folder / "v.parquet").read_bytes()
+    compute = alignment._line
+
+    def lose(*arguments):
+        (row.folder / "v.parquet.owner").unlink(missing_ok=True)
+        return compute(*arguments)
+
+    monkeypatch.setattr(alignment, "_line", lose)
+    with pytest.raises(OwnershipError, match=r"v\.parquet lost its record"):
+        row(save_every_s=0.0)
+    assert (row.folder / "v.parquet").read_bytes() == before
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from zooalign import alignment
+from zooalign.alignment import Pair, align_row
+folder, partners, metrics = Path(sys.argv[1]), sys.argv[2].split(","), {metrics!r}
+compute = alignment._line
+
+def slow(*arguments):
+    time.sleep(0.02)
+    return compute(*arguments)
+
+alignment._line = slow
+print("start", flush=True)
+receipt = align_row("v", [Pair("v", p, "vision-language") for p in partners],
+                    {{m: folder / f"{{m}}.zarr" for m in ["v", *partners]}}, metrics,
+                    folder / "killed.parquet", folder / "killed.json", "toy", lambda line: None, save_every_s=0.0)
+print(receipt["computed_pairs"], receipt["kept"])
+"""
+
+
+def test_a_killed_row_keeps_what_it_saved_and_two_jobs_never_write_it_at_once(row, tmp_path):
+    """SIGKILL again and again, always with a second job that waits for the first or takes over from it."""
+    import subprocess
+    import sys
+    import time
+
+    partners = [f"p{i}" for i in range(10)]
+    for seed, name in enumerate(partners, start=10):
+        write_index(row.folder, name, seed)
+    row(partners)
+    whole = (row.folder / "v.parquet").read_bytes()
+    command = [sys.executable, "-c", KILLED.format(metrics=METRICS), str(row.folder), ",".join(partners)]
+    table, saved = row.folder / "killed.parquet", [0]
+
+    def start():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "start\n"
+        return process
+
+    def pairs():
+        return len(read_lines(table)) // len(METRICS)
+
+    for turn in range(4):
+        both = [start(), start()]
+        while pairs() <= saved[-1] and any(process.poll() is None for process in both):
+            time.sleep(0.002)
+        # The first to go is now the one that writes, now the one that waits and would take over.
+        for process in both if turn % 2 else both[::-1]:
+            process.kill()
+            process.communicate()
+        saved.append(pairs())
+    assert 0 < saved[1] < saved[2] < saved[3] < saved[4] < len(partners)
+    last, other = start(), start()
+    computed = [list(map(int, process.communicate(timeout=60)[0].split())) for process in (last, other)]
+    # One of the two did what was missing and no more; the other waited and found nothing to do.
+    assert sorted(computed) == sorted([[len(partners) - saved[-1], saved[-1] * len(METRICS)], [0, 30]])
+    assert table.read_bytes() == whole
 
 
 def test_new_partner_computes_one_pair(row):
@@ -152,8 +289,12 @@ def test_different_sample_ids_name_both_models(row):
     write_index(row.folder, "l2", seed=3, ids=[f"other{i}" for i in range(N)])
     with pytest.raises(MetricError, match=r"of v and l2 on toy: .*other0"):
         row()
-    assert not (row.folder / "v.parquet").exists()
+    # What was computed before the error is kept; without a receipt the row is not done.
+    assert {key[0] for key in lines(row.folder)} == {"l1"}
+    assert held_pairs(row.folder / "v.parquet") == {("v", "l1"), ("v", "l2")}
     assert not (row.folder / "v.receipt.json").exists()
+    write_index(row.folder, "l2", seed=3)
+    assert (row()["computed_pairs"], row()["computed_pairs"]) == (1, 0)
 
 
 def test_k_not_below_n_is_refused(row):

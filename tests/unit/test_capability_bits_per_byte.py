@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zooalign.capability import bits_per_byte
+from zooalign.capability._journal import Journal
 from zooalign.capability._record import CapabilityError, CapabilityRecord, ratio_standard_error
 from zooalign.errors import FeatureError
 
@@ -294,3 +295,53 @@ def test_published_bpb_does_not_score_the_first_token():
     assert result["value"] == pytest.approx(3 * math.log2(VOCABULARY) / 4, rel=1e-6)
     with pytest.raises(CapabilityError, match="text 1 is empty"):
         bits_per_byte.published_bpb(model, ["a", ""])
+
+
+def test_an_interrupted_measurement_continues_to_the_same_bits(tmp_path):
+    documents = texts(*(chr(97 + i) * (3 + 7 * i) for i in range(12)))
+    settings = {"context": 16, "batch_tokens": 32}
+    undisturbed = ByteModel(recurrent)
+    whole, _ = measure(undisturbed, documents, **settings)
+    batches = len(undisturbed.calls) - 1  # the first call only asks for the size of the vocabulary
+
+    class Interrupted(Exception):  # noqa: N818
+        pass
+
+    def run(calls):
+        """One run that is cut off after so many batches."""
+        model, left = ByteModel(recurrent), [calls + 1]
+
+        def scores(ids):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Interrupted
+            return recurrent(ids)
+
+        model.scores = scores
+        journal = Journal(tmp_path / "m.json", "d")
+        return bits_per_byte.measure(model, documents, bits_per_byte.Options(**settings), print, journal), model
+
+    for _ in range(3):
+        with pytest.raises(Interrupted):
+            run(2)
+    with open(tmp_path / "m.json.partial", "a") as file:
+        file.write("[6, [0.1")  # torn by a kill
+    record, model = run(10**6)
+    assert record == whole
+    assert len(model.calls) - 1 == batches - 6 > 0  # nothing was computed twice
+
+
+def test_a_journal_of_other_work_is_not_continued(tmp_path):
+    def journal_after(samples, digest="d", **options):
+        journal = Journal(tmp_path / "m.json", digest)
+        lines = []
+        bits_per_byte.measure(ByteModel(bigram), samples, bits_per_byte.Options(**options), lines.append, journal)
+        return any("continuing after" in line for line in lines)
+
+    assert not journal_after(texts("abc", "de"))
+    assert journal_after(texts("abc", "de"))
+    assert not journal_after(texts("abx", "de"))
+    assert not journal_after(texts("abx", "de"), context=2)
+    assert not journal_after(texts("abx", "de"), context=2, digest="other")
+    (tmp_path / "m.json.partial").write_bytes(b"\xff\x00 garbage")
+    assert not journal_after(texts("abx", "de"))

@@ -224,3 +224,40 @@ def test_hub_fingerprint_follows_the_saved_content(saved):
 def test_opening_by_path_and_string_is_the_same(tmp_path):
     samples = build("synthetic", tmp_path / "synthetic", n=3)
     assert open_samples(str(samples.folder)).ids == samples.ids
+
+
+def test_a_dataset_that_is_there_is_not_built_again(tmp_path, monkeypatch):
+    built = build("synthetic", tmp_path / "synthetic")
+    monkeypatch.setattr(synthetic, "build", lambda *_: pytest.fail("built again"))
+    again = build("synthetic", tmp_path / "synthetic")
+    assert again.about == built.about
+    assert [p.name for p in tmp_path.iterdir()] == ["synthetic"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "record", "options", "VERSION"])
+def test_a_damaged_or_former_dataset_is_replaced_as_a_whole(tmp_path, monkeypatch, damage):
+    import json
+
+    folder = tmp_path / "synthetic"
+    built = build("synthetic", folder)
+    arrow = next((folder / "samples").glob("*.arrow"))
+    (folder / "stray").write_text("left by somebody")
+    settings = {}
+    if damage == "truncated":
+        arrow.write_bytes(arrow.read_bytes()[:-1])
+    elif damage == "missing":
+        (folder / "ATTRIBUTION.md").unlink()
+    elif damage == "record":
+        (folder / "dataset.json").write_text("{")
+    elif damage == "options":
+        settings = {"seed": 5}
+    else:
+        monkeypatch.setattr(synthetic, "VERSION", 99)
+    again = build("synthetic", folder, **settings)
+    again.verify()
+    assert (again.digest == built.digest) == (damage != "options")
+    assert not (folder / "stray").exists()
+    sizes = json.loads((folder / "dataset.json").read_text())["sizes"]
+    files = {p.relative_to(folder).as_posix(): p.stat().st_size for p in folder.rglob("*") if p.is_file()}
+    assert sizes == {name: size for name, size in files.items() if name != "dataset.json"}
+    assert [p.name for p in tmp_path.iterdir()] == ["synthetic"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import textwrap
@@ -216,7 +217,7 @@ SCRIPT = """
     from zooalign.config import ExtractionConfig
     from zooalign.extraction import extract_features
     from zooalign.zoo import ModelSpec
-    spec, weights, dataset, path, settings, extra_mb, code = json.loads(sys.argv[1])
+    spec, weights, dataset, path, settings, extra_mb, code, timeout_s = json.loads(sys.argv[1])
     exec(code)
 
     def report(message):
@@ -228,7 +229,7 @@ SCRIPT = """
             resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     what = Path(weights), Path(dataset), Path(path), ExtractionConfig(**settings)
-    extract_features(ModelSpec(**spec), *what, report)
+    extract_features(ModelSpec(**spec), *what, report, owner_timeout_s=timeout_s)
 """
 
 
@@ -238,9 +239,9 @@ def process(zoo, fetched, shapes, tmp_path):
     script = tmp_path / "extract.py"
     script.write_text(textwrap.dedent(SCRIPT))
 
-    def start(model, path, settings, extra_mb=0, code=""):
+    def start(model, path, settings, extra_mb=0, code="", timeout_s=60.0):
         spec = zoo[model].model_dump(mode="json")
-        what = [spec, str(fetched(model)), str(shapes), str(path), settings, extra_mb, code]
+        what = [spec, str(fetched(model)), str(shapes), str(path), settings, extra_mb, code, timeout_s]
         return subprocess.Popen(
             [sys.executable, script, json.dumps(what)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -274,6 +275,92 @@ def test_killed_extraction_continues_to_the_same_store(process, extract, tmp_pat
     assert any(f"continuing after {2 * seen} of 64 samples" in m for m in messages)
     for i in range(len(whole.widths)):
         np.testing.assert_array_equal(store.layer(i), whole.layer(i))
+
+
+def test_features_that_are_there_are_not_extracted_again(extract, process, tmp_path):
+    """Neither torch nor the weights are touched, whatever was edited or copied in between."""
+    store = extract("minilm_l6")
+    before = {f: f.stat().st_mtime_ns for f in store.path.rglob("*")}
+    code = "import atexit; atexit.register(lambda: print({'torch', 'transformers', 'zarr'} & set(sys.modules)))"
+    running = process("minilm_l6", store.path, {"workers": 0}, code=code)
+    out, err = running.communicate(timeout=120)
+    assert running.returncode == 0, err[-2000:]
+    assert out.splitlines() == [f"already there: {store.path}", "set()"]
+    assert {f: f.stat().st_mtime_ns for f in store.path.rglob("*")} == before
+
+
+@pytest.mark.parametrize("damage", ["chunk", "header", "array", "attributes", "other digest"])
+def test_a_damaged_store_is_never_taken_for_done(extract, damage):
+    store = extract("minilm_l6")
+    layers = [layer.copy() for layer in store.layers()]
+    header = store.path / "zarr.json"
+    meta = json.loads(header.read_text())
+    if damage == "chunk":
+        file = store.path / "features/c/0/0/0"
+        file.write_bytes(file.read_bytes()[:-1])
+    elif damage == "header":
+        header.write_text(header.read_text()[:100])
+    elif damage == "array":
+        (store.path / "features/zarr.json").unlink()
+    else:
+        meta["attributes"] |= {"files": None} if damage == "attributes" else {"digest": "other"}
+        header.write_text(json.dumps(meta))
+    again = extract("minilm_l6")
+    for a, b in zip(layers, again.layers(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [p.name for p in extract.folder.iterdir()] == ["store.zarr"]
+
+
+def test_a_copy_on_the_node_gives_the_same_features(extract, zoo, fetched, shapes, tmp_path, monkeypatch):
+    from zooalign import scratch
+
+    monkeypatch.setattr(scratch, "_HEADROOM", 0)
+    (tmp_path / "node").mkdir()
+    lines, path = [], tmp_path / "copied.zarr"
+    what = zoo["e5_small"], fetched("e5_small"), shapes, path, ExtractionConfig(workers=0)
+    extract_features(*what, lines.append, scratch=str(tmp_path / "node"))
+    assert sum(line.startswith("copied ") for line in lines) == 2  # weights and images
+    usual = extract("e5_small", "usual")
+    for a, b in zip(usual.layers(), FeatureStore.open(path).layers(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_of_two_jobs_one_extracts_and_the_other_waits(process, extract, tmp_path):
+    path = tmp_path / "both.zarr"
+    settings = {"workers": 0, "max_batch": 2}
+    both = [process("efficientnet_lite0", path, settings) for _ in range(2)]
+    said = []
+    for running in both:
+        out, err = running.communicate(timeout=300)
+        assert running.returncode == 0, err[-2000:]
+        said.append(out)
+    assert sorted("wrote" in out for out in said) == [False, True]
+    assert sorted("already there" in out for out in said) == [False, True]
+    assert any("waiting: both.zarr is being written by process" in out for out in said)
+
+
+def test_an_extraction_stopped_for_long_writes_nothing_after_it_was_taken_over(process, extract, tmp_path):
+    """SIGSTOP in the middle, another job finishes the store, SIGCONT: the first one ends with one message."""
+    settings = {"workers": 0, "max_batch": 2}
+    whole = extract("efficientnet_lite0", "whole", **settings)
+    path = tmp_path / "stopped.zarr"
+    journal = staging_folder(path) / "journal.jsonl"
+    stopped = process("efficientnet_lite0", path, settings, timeout_s=1.0)
+    while stopped.poll() is None and not (journal.exists() and journal.read_text().count("\n") >= 3):
+        time.sleep(0.005)
+    stopped.send_signal(signal.SIGSTOP)
+    heir = process("efficientnet_lite0", path, settings, timeout_s=1.0)
+    out, err = heir.communicate(timeout=300)
+    assert heir.returncode == 0, err[-2000:]
+    assert "continuing after" in out
+    before = {f: f.stat().st_mtime_ns for f in path.rglob("*")}
+    stopped.send_signal(signal.SIGCONT)
+    _, err = stopped.communicate(timeout=300)
+    assert "OwnershipError" in err
+    assert {f: f.stat().st_mtime_ns for f in path.rglob("*")} == before
+    assert not staging_folder(path).exists()
+    for i in range(len(whole.widths)):
+        np.testing.assert_array_equal(FeatureStore.open(path).layer(i), whole.layer(i))
 
 
 def test_a_real_lack_of_memory_halves_batches(process, tmp_path):

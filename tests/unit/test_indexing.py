@@ -67,7 +67,7 @@ def test_failed_writing_leaves_nothing_and_keeps_the_old(index, layers, tmp_path
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("zooalign.index_files.replace", full)
+    monkeypatch.setattr("zooalign.indexing.replace_folder", full)
     with pytest.raises(StoreError, match=r"model\.zarr.*No space left"):
         index.save(path)
     assert Index.open(path).n_layers == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,16 +36,40 @@ def test_record_names_the_file_and_hashes_everything_in_the_folder(zoo: dict[str
     assert record["sha256"] == zoo["textgenrnn"].weights_sha256
     assert record["bytes"] == 1874468
     assert record["files"] == {f: file_sha256(folder / f) for f in ("model.safetensors", "vocabulary.json")}
+    assert record["sizes"] == {f: (folder / f).stat().st_size for f in ("model.safetensors", "vocabulary.json")}
     assert str(tmp_path) not in (folder / "weights.json").read_text()
     assert [p.name for p in folder.parent.iterdir()] == ["textgenrnn"]  # staging is gone
 
 
-def test_fetching_again_replaces_the_folder_with_the_same_bytes(zoo: dict[str, ModelSpec], tmp_path: Path) -> None:
+def test_weights_that_are_there_are_not_fetched_again(
+    zoo: dict[str, ModelSpec], fetched: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fetched("textgenrnn")
+    monkeypatch.setattr("zooalign.sources.char_lstm.weight_file", lambda *_: pytest.fail("read again"))
+    lines: list[str] = []
+    record = fetch_weights(zoo["textgenrnn"], folder, lines.append)
+    assert record == json.loads((folder / "weights.json").read_text())
+    assert lines == [f"already there: {folder}"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "record", "no sizes", "other version"])
+def test_a_damaged_folder_is_replaced_as_a_whole(zoo: dict[str, ModelSpec], tmp_path: Path, damage: str) -> None:
     folder = tmp_path / "textgenrnn"
     first = fetch_weights(zoo["textgenrnn"], folder)
     (folder / "stray.txt").write_text("left by somebody")
+    record = folder / "weights.json"
+    if damage == "truncated":
+        os.truncate(folder / "model.safetensors", first["sizes"]["model.safetensors"] - 1)
+    elif damage == "missing":
+        (folder / "vocabulary.json").unlink()
+    elif damage == "record":
+        record.write_text(record.read_text()[:50])
+    else:
+        changed = {"no sizes": {"sizes": {}}, "other version": {"version": 0}}[damage]
+        record.write_text(json.dumps(first | changed))
     assert fetch_weights(zoo["textgenrnn"], folder) == first
     assert not (folder / "stray.txt").exists()
+    load_model(zoo["textgenrnn"], folder)
     assert [p.name for p in tmp_path.iterdir()] == ["textgenrnn"]
 
 
@@ -106,7 +131,7 @@ def test_original_is_checked_again_when_loading(zoo: dict[str, ModelSpec], fetch
 
 
 def test_weights_that_were_never_fetched_are_named(zoo: dict[str, ModelSpec], tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"model 'textgenrnn'.*no readable weights\.json: fetch"):
+    with pytest.raises(WeightsError, match=r"model 'textgenrnn'.*not here.*--until fetch_weights"):
         load_model(zoo["textgenrnn"], tmp_path)
 
 
@@ -141,21 +166,6 @@ def test_wrong_option_is_named_with_the_model(zoo: dict[str, ModelSpec], tmp_pat
 def test_files_can_be_read_by_others(fetched: Callable[[str], Path]) -> None:
     folder = fetched("textgenrnn")
     assert len({f.stat().st_mode for f in folder.iterdir()}) == 1
-
-
-def test_hub_client_is_offline_while_a_model_loads_and_as_before_after() -> None:
-    import huggingface_hub.constants as constants
-
-    from zooalign.sources._torchvision import offline
-
-    before = constants.HF_HUB_OFFLINE
-    try:
-        constants.HF_HUB_OFFLINE = False
-        with offline():
-            assert constants.HF_HUB_OFFLINE is True
-        assert constants.HF_HUB_OFFLINE is False
-    finally:
-        constants.HF_HUB_OFFLINE = before
 
 
 @pytest.mark.parametrize("source", ["timm", "transformers"])

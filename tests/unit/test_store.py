@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zooalign.errors import FeatureError, StoreError
+from zooalign.errors import FeatureError, OwnershipError, StoreError
+from zooalign.ownership import own
 from zooalign.store import FeatureStore, FeatureWriter, staging_folder
 
 WIDTHS = [3, 5, 2]
@@ -101,6 +102,72 @@ def test_journalled_batch_with_wrong_bytes_is_computed_again(tmp_path):
         file.seek(4 * sum(WIDTHS) * 4 + 1)  # inside the second batch
         file.write(b"\xff\xff")
     assert FeatureWriter.resume(path, "d").done == 4
+
+
+@given(
+    done=st.integers(0, 3),
+    stray=st.lists(st.sampled_from(['{"end": 4, "crc32": 1}', '{"end": 8, "crc32": 2}', '{"end"', "[]", "7", "{}"])),
+    at=st.integers(0, 3),
+)
+@settings(max_examples=40, deadline=None)
+def test_lines_that_a_former_owner_left_behind_are_passed_over(tmp_path_factory, done, stray, at):
+    """Its last append may come after the first ones of whoever took over."""
+    path = tmp_path_factory.mktemp("stray") / "m.zarr"
+    fill(FeatureWriter.begin(path, plan()), features(), done)
+    journal = staging_folder(path) / "journal.jsonl"
+    lines = journal.read_text().splitlines()
+    journal.write_text("".join(f"{line}\n" for line in [*lines[:at], *stray, *lines[at:]]))
+    resumed = FeatureWriter.resume(path, "d")
+    assert resumed.done == min(4 * done, 10)
+    assert journal.read_text().splitlines() == lines
+
+
+def test_a_batch_written_twice_lies_in_its_place_once(tmp_path):
+    """A writer that was taken over in the middle of an append, and its successor, write the same batch."""
+    layers, path = features(), tmp_path / "m.zarr"
+    first = FeatureWriter.begin(path, plan())
+    fill(first, layers, 1)
+    second = FeatureWriter.resume(path, "d")
+    fill(second, layers, 1)
+    fill(first, layers, 1)
+    fill(second, layers)
+    second.finish({})
+    for i, layer in enumerate(layers):
+        np.testing.assert_array_equal(FeatureStore.open(path).layer(i), layer)
+
+
+def test_a_finished_batch_that_changed_on_the_disk_never_gets_into_a_store(tmp_path):
+    path, layers = tmp_path / "m.zarr", features()
+    writer = FeatureWriter.begin(path, plan())
+    fill(writer, layers)
+    with open(staging_folder(path) / "rows.bin", "r+b") as file:
+        file.seek(4 * sum(WIDTHS) * 4 + 1)  # inside the second batch
+        file.write(b"\xff\xff")
+    with pytest.raises(StoreError, match=r"m.zarr.partial: a finished batch has changed .* \(samples 4 and on\)"):
+        writer.finish({})
+    assert not path.exists()
+    resumed = FeatureWriter.resume(path, "d")
+    fill(resumed, layers)
+    resumed.finish({})
+    np.testing.assert_array_equal(FeatureStore.open(path).layer(1), layers[1])
+
+
+@pytest.mark.parametrize("when", ["append", "halve", "finish"])
+def test_a_writer_that_lost_the_store_writes_nothing(tmp_path, when):
+    path, layers = tmp_path / "m.zarr", features()
+
+    def everything():
+        return {p: p.read_bytes() for p in sorted(tmp_path.rglob("*")) if p.is_file()}
+
+    with own(path, print) as owner:
+        writer = FeatureWriter.begin(path, plan(), owner)
+        fill(writer, layers, None if when == "finish" else 1)
+        (tmp_path / "m.zarr.owner").unlink()
+        before = everything()
+        act = {"append": lambda: fill(writer, layers), "halve": writer.halve, "finish": lambda: writer.finish({})}
+        with pytest.raises(OwnershipError, match=r"m\.zarr lost its record"):
+            act[when]()
+        assert everything() == before
 
 
 def test_staging_of_another_digest_is_not_continued(tmp_path):

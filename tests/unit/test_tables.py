@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from zooalign.alignment import table_schema
 from zooalign.errors import StoreError
+from zooalign.row_table import table_schema
 from zooalign.tables import _read, alignment, capability_alignment
 
 MODELS = pd.DataFrame(

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
+from zooalign.capability._journal import Journal
 from zooalign.capability._record import CapabilityError, Measured, ratio_standard_error
 from zooalign.errors import FeatureError
 from zooalign.progress import Progress, Report
-from zooalign.provenance import package_versions
+from zooalign.provenance import digest, package_versions
 from zooalign.zoo import Closed
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ VERSION = 1
 APPLIES_TO = "language"
 CAUSAL_ONLY = True
 NEEDS = "model"
+KEEPS_JOURNAL = True
 UNIT = "bits/byte"
 HIGHER_IS_BETTER = False
 
@@ -56,6 +58,7 @@ class Options(Closed):
 
 
 class _Document(NamedTuple):
+    name: str
     ids: list[int]  # with the start token in front
     n_bytes: int
     unknown: list[str]  # characters that the vocabulary does not have
@@ -67,7 +70,9 @@ class _Window(NamedTuple):
     length: int  # input tokens, which is also how many tokens are scored
 
 
-def measure(model: Any, samples: Any, options: Options, report: Report) -> dict[str, Any]:
+def measure(
+    model: Any, samples: Any, options: Options, report: Report, journal: Journal | None = None
+) -> dict[str, Any]:
     """Corpus-level bits per byte of a causal language model on a texts dataset.
 
     Every token of every document is scored exactly once. The first is scored after BOS (EOS where the
@@ -84,6 +89,8 @@ def measure(model: Any, samples: Any, options: Options, report: Report) -> dict[
         Byte budget, context and batch limits.
     report : callable
         Takes one line of progress.
+    journal : Journal, optional
+        Keeps finished batches, so that an interrupted measurement continues to the same value, bit for bit.
 
     Returns
     -------
@@ -117,7 +124,7 @@ def measure(model: Any, samples: Any, options: Options, report: Report) -> dict[
     documents = [_read(model, samples.texts[i], samples.ids[i], samples.name) for i in chosen]
     context = min(options.context, model.max_tokens or options.context)
     with torch.inference_mode():
-        bits = _score(model, documents, context, options, report, [samples.ids[i] for i in chosen])
+        bits = _score(model, documents, context, options, report, journal)
     n_bytes = [d.n_bytes for d in documents]
     unknown_bytes = [sum(len(c.encode()) for c in d.unknown) for d in documents]
     totals = [b + UNKNOWN_BITS_PER_BYTE * u for b, u in zip(bits, unknown_bytes, strict=True)]
@@ -130,7 +137,7 @@ def measure(model: Any, samples: Any, options: Options, report: Report) -> dict[
         higher_is_better=HIGHER_IS_BETTER,
         n=len(documents),
         details={
-            "documents": {"id": [samples.ids[i] for i in chosen], "bits": totals, "bytes": n_bytes},
+            "documents": {"id": [d.name for d in documents], "bits": totals, "bytes": n_bytes},
             "bytes": sum(n_bytes),
             "tokens": n_tokens,
             "bits_per_token": math.fsum(totals) / n_tokens,
@@ -258,11 +265,11 @@ def _read(model: Any, text: str, sample: str, dataset: str) -> _Document:
             )
         unknown = [c for c, token in zip(text, ids, strict=True) if token == unknown_id]
     start = model.bos_id if model.bos_id is not None else model.eos_id
-    return _Document([start, *ids], len(text.encode()), unknown)
+    return _Document(sample, [start, *ids], len(text.encode()), unknown)
 
 
 def _score(
-    model: Any, documents: list[_Document], context: int, options: Options, report: Report, names: list[str]
+    model: Any, documents: list[_Document], context: int, options: Options, report: Report, journal: Journal | None
 ) -> list[float]:
     """Bits of every document, without the charge for unknown characters. Shape: (documents,)."""
     ids = [d.ids for d in documents]
@@ -281,16 +288,24 @@ def _score(
         lambda line: report(f"bits per byte: {waiting.count(0)}/{len(ids)} documents, {line}"),
     )
     total_tokens, done_tokens = sum(w.length for w in windows), 0
-    for batch in _batches(windows, _tokens_that_fit(model, ids[0][0], options)):
-        for window, bits in zip(batch, _bits_or_halve(model, batch, ids), strict=True):
+    batches = list(_batches(windows, _tokens_that_fit(model, ids[0][0], options)))
+    # By batch, not by document: what else is in a batch changes the last bits of a window's value.
+    scored = [] if journal is None else journal.resume(digest(ids, [len(b) for b in batches], context))
+    if scored:
+        report(f"bits per byte: continuing after {len(scored)} of {len(batches)} batches")
+    for number, batch in enumerate(batches):
+        values = scored[number] if number < len(scored) else _bits_or_halve(model, batch, ids)
+        for window, bits in zip(batch, values, strict=True):
             if not math.isfinite(bits):
                 raise FeatureError(
-                    f"bits_per_byte: the log-likelihood of document {names[window.document]!r} is {bits}; "
+                    f"bits_per_byte: the log-likelihood of document {documents[window.document].name!r} is {bits}; "
                     "the model's logits are not finite. Try precision: float32 in the model's row."
                 )
             parts[window.document].append(bits)
             waiting[window.document] -= 1
             done_tokens += window.length
+        if journal is not None and number >= len(scored):
+            journal.append(values)
         # Bytes are counted in proportion to tokens: a window's own bytes are not known.
         progress.advance(progress.total * done_tokens // total_tokens - progress.done)
     progress.finish()

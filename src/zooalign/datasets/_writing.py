@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zooalign.datasets._attribution import Attribution, attribution_text
 from zooalign.datasets._records import Record, checked
 from zooalign.errors import DatasetError
+from zooalign.folders import replace_folder
 from zooalign.samples import AS_WRITTEN, KINDS, NORMALISED, SCHEMA, canonical_row, count
 from zooalign.samples import ids_digest as digest_of_ids
 
@@ -90,20 +91,10 @@ def write_samples(
         (staging / "dataset.json").write_text(
             json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        _replace(folder, staging)
+        replace_folder(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return about["digest"]
-
-
-def _replace(folder: Path, staging: Path) -> None:
-    """Put `staging` where `folder` is; readers see the old folder, none, or the whole new one."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    staging.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_arrow(staging: Path, kind: str, records: Iterable[Record], name: str) -> dict[str, Any]:

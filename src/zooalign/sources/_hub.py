@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zooalign.errors import WeightsError
+from zooalign.network import remedy
 
 
 def fetch_repository(repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> None:
@@ -28,14 +29,16 @@ def fetch_repository(repository: str, revision: str, folder: Path, patterns: Seq
     WeightsError
         If the repository, the commit or the network is not there, or it wants an accepted licence.
     """
-    import httpx
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub import is_offline_mode, snapshot_download
 
+    if is_offline_mode():
+        # The client would take a folder that is not empty for the repository.
+        message = f"files of {repository} at {revision} are not here: {remedy('fetch_weights')}"
+        raise WeightsError(message)
     try:
         snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=list(patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # whatever the hub's client and its HTTP library raise: no network, no such commit
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         message = (
             f"{repository} at {revision} cannot be fetched from the hub ({reason}): fetch weights where "
             "there is a network, and log in to the hub if the model asks for it"

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-from collections.abc import Iterator
 from types import ModuleType
 
 _declared: list[object] = []  # operator schemas live as long as the object that declared them
@@ -68,25 +65,3 @@ def import_transformers() -> ModuleType:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     return transformers
-
-
-@contextlib.contextmanager
-def offline() -> Iterator[None]:
-    """Keep the hub client from the network inside the block, whether or not it is imported already."""
-    before = os.environ.get("HF_HUB_OFFLINE")
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    constants = sys.modules.get("huggingface_hub.constants")
-    constant = getattr(constants, "HF_HUB_OFFLINE", None)
-    if constants is not None:
-        constants.HF_HUB_OFFLINE = True  # pyright: ignore[reportAttributeAccessIssue]  (read once at import)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["HF_HUB_OFFLINE"]
-        else:
-            os.environ["HF_HUB_OFFLINE"] = before
-        constants = sys.modules.get("huggingface_hub.constants")
-        if constants is not None:
-            value = constant if constant is not None else (before or "").upper() in {"1", "ON", "YES", "TRUE"}
-            constants.HF_HUB_OFFLINE = value  # pyright: ignore[reportAttributeAccessIssue]

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from zooalign.alignment import table_schema
 from zooalign.capability._record import CapabilityRecord
 from zooalign.errors import StoreError
+from zooalign.row_table import table_schema
 
 if TYPE_CHECKING:
     import pandas as pd

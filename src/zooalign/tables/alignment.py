@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zooalign.alignment import table_schema
 from zooalign.errors import StoreError
 from zooalign.provenance import write_bytes
+from zooalign.row_table import table_schema
 from zooalign.tables._read import read_row_file
 
 if TYPE_CHECKING:
