@@ -16,19 +16,35 @@ include: "workflow/rules/capability.smk"
 include: "workflow/rules/results.smk"
 
 
+# Fetched where the network is: on a cluster, where Snakemake itself runs, unless the configuration says otherwise.
+if SWEEP.config.jobs.fetch_on == "controller":
+
+    localrules:
+        build_dataset,
+        fetch_weights,
+
+
 rule all:
     default_target: True
     input:
-        result_files(),
+        # What is due and nothing else: an item is done when its own receipt says so (see src/zooalign/dag.py).
+        WORK.receipts() if workflow.is_main_process else [],
+        # A rule without any file would always run.
+        workflow.main_snakefile,
+
+
+onstart:
+    WORK.write_orders()
+    refuse_what_no_node_has()
 
 
 onsuccess:
     from zooalign.closing import print_closing
 
-    print_closing(SWEEP, LAYOUT)
+    print_closing(SWEEP, LAYOUT, STARTED)
 
 
 onerror:
-    from zooalign.closing import print_failures
+    from zooalign.closing import finish_without_failed
 
-    print_failures(SWEEP, LAYOUT)
+    finish_without_failed(SWEEP, LAYOUT, workflow.scheduler, STARTED)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from zooalign.cluster_config import GpuClass, JobsConfig, RuleResources
 from zooalign.discovery import room, rooms
 from zooalign.errors import ConfigError, unknown
 from zooalign.provenance import digest
@@ -128,6 +130,14 @@ class Config(Closed):
     tables: tuple[str, ...] = Field(default=("alignment", "capability_alignment"), description="Tables to write.")
     figures: tuple[str, ...] = Field(default=("heat_map", "scatter"), description="Figures to draw.")
     results: str = Field(default="results", description="Folder that everything is written to.")
+    jobs: JobsConfig = Field(default=JobsConfig(), description="Size and behaviour of jobs.")
+    resources: dict[str, RuleResources] = Field(
+        default_factory=dict, description="What jobs ask for, by rule, where the estimate does not fit."
+    )
+    failures: str | None = Field(
+        default=None, description="JSON of items to leave out because they failed; set by zooalign itself."
+    )
+    gpu_classes: tuple[GpuClass, ...] = Field(default=(), description="GPUs of the cluster, smallest first.")
 
 
 @dataclass(frozen=True)
@@ -144,12 +154,15 @@ class Sweep:
         Every dataset that has a row, by id.
     left_out : dict of str to str
         Models whose rows were left out, with the reason.
+    failures : dict of str to dict of str to str
+        By rule, items that failed in this run and are done without, with the reason ("a/b" as in `Item.name`).
     """
 
     config: Config
     models: tuple[ModelSpec, ...]
     catalogue: dict[str, DatasetSpec]
     left_out: dict[str, str]
+    failures: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @cached_property
     def _by_id(self) -> dict[str, ModelSpec]:
@@ -178,16 +191,46 @@ class Sweep:
         """Comparisons made on a dataset."""
         return self.config.comparisons.get(dataset, COMPARISONS)
 
+    def datasets(self) -> tuple[str, ...]:
+        """Ids of the datasets that models are compared on, but for those that could not be built."""
+        return tuple(d for d in self.config.datasets if not self.has_failed("build_dataset", d))
+
+    def datasets_read(self) -> tuple[str, ...]:
+        """Ids of all datasets that the sweep reads: for comparisons, then for capabilities."""
+        return tuple(dict.fromkeys([*self.config.datasets, *(c.dataset for c in self.config.capabilities)]))
+
+    def has_failed(self, rule: str, *parts: str) -> bool:
+        """Whether an item failed in this run and is done without."""
+        return "/".join(parts) in self.failures.get(rule, {})
+
+    def why_missing(self, model: str, dataset: str) -> str:
+        """Why a model has no features or index on a dataset in this run; empty if nothing failed."""
+        items = [("build_dataset", dataset), ("fetch_weights", model)]
+        items += [(rule, f"{dataset}/{model}") for rule in ("extract_features", "index_features")]
+        found = [(rule, self.failures.get(rule, {}).get(name)) for rule, name in items]
+        return "; ".join(f"{rule} failed: {reason}" for rule, reason in found if reason)
+
+    def failed_with(self, model: str) -> list[str]:
+        """What failed in this run for a model: one line per item, with the reason."""
+        return [
+            f"{rule}{f' on {parts[0]}' if len(parts) > 1 else ''} failed: {reason}"
+            for rule, items in self.failures.items()
+            for name, reason in items.items()
+            for parts in [name.split("/")]
+            if parts[-1] == model and rule != "build_dataset"
+        ]
+
     def compared(self, dataset: str) -> tuple[ModelSpec, ...]:
         """Models that take part in at least one comparison on a dataset."""
         sides = {side for c in self.comparisons(dataset) for side in c.split("-")}
-        return tuple(m for m in self.models if m.modality in sides)
+        return tuple(m for m in self.models if m.modality in sides and not self.why_missing(m.id, dataset))
 
     def measured(self, capability: CapabilityConfig) -> tuple[ModelSpec, ...]:
         """Models that a capability is measured for."""
         module = room("capability", capability.kind, "capability")
         causal_only = getattr(module, "CAUSAL_ONLY", False)
-        return tuple(m for m in self.models if m.modality == module.APPLIES_TO and (m.causal or not causal_only))
+        chosen = [m for m in self.models if m.modality == module.APPLIES_TO and (m.causal or not causal_only)]
+        return tuple(m for m in chosen if not self.why_missing(m.id, capability.dataset))
 
     def features_digest(self, model: str, dataset: str) -> str:
         """Digest of what determines a model's features on a dataset, as far as the configuration tells."""
@@ -253,17 +296,20 @@ def load_sweep(config: dict[str, Any], root: Path | str = ".") -> Sweep:
         For an unknown key, model, metric, dataset, capability, table or figure (with the nearest names), a
         duplicate model id, an option its room refuses, or terms that are not accepted.
     """
+    from zooalign.resources import check_resources
+
     root = Path(root)
     parsed: Config = parse(Config, config, "config.yaml")
     rows = [(spec, root / path) for path in parsed.zoo for spec in read_models(root / path)]
     check_unique(rows)
     catalogue = read_datasets(root / parsed.dataset_files)
     models, left_out = _chosen(parsed, [spec for spec, _ in rows])
-    sweep = Sweep(parsed, tuple(models), catalogue, left_out)
+    sweep = Sweep(parsed, tuple(models), catalogue, left_out, _failures(parsed, root))
     _check_metrics(parsed)
     _check_datasets(sweep)
     _check_capabilities(sweep)
     _check_results(parsed)
+    check_resources(sweep, [spec.id for spec, _ in rows])
     return sweep
 
 
@@ -293,6 +339,16 @@ def _chosen(config: Config, specs: list[ModelSpec]) -> tuple[list[ModelSpec], di
         else:
             chosen.append(spec)
     return chosen, left_out
+
+
+def _failures(config: Config, root: Path) -> dict[str, dict[str, str]]:
+    if config.failures is None:
+        return {}
+    path = root / config.failures
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}). Leave the key failures out of config.yaml.") from error
 
 
 def _check_metrics(config: Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -22,8 +23,13 @@ def rooms(package: str) -> list[str]:
     list of str
         File names without ".py"; files that start with an underscore are not rooms.
     """
+    return list(_files(package))
+
+
+@cache
+def _files(package: str) -> tuple[str, ...]:
     folder = Path(__file__).parent / package
-    return sorted(f.stem for f in folder.glob("*.py") if not f.stem.startswith("_"))
+    return tuple(sorted(f.stem for f in folder.glob("*.py") if not f.stem.startswith("_")))
 
 
 def room(package: str, name: str, kind: str, error: type[Exception] = ConfigError) -> ModuleType:

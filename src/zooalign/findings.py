@@ -83,5 +83,5 @@ def make_tables(found: Findings, names: Iterable[str], folder: Path) -> None:
 def make_figures(found: Findings, names: Iterable[str], folder: Path) -> None:
     """Draw the figures of these names, one per dataset, as `folder`/{name}_{dataset}.svg and .png."""
     for name in names:
-        for dataset in found.sweep.config.datasets:
+        for dataset in found.sweep.datasets():
             room("figures", name, "figure").draw(found, dataset, folder / f"{name}_{dataset}")

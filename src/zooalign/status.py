@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -11,10 +12,25 @@ from typing import Any
 
 from zooalign.alignment import Pair, pair_digest
 from zooalign.config import Sweep
-from zooalign.dag import Dag
+from zooalign.dag import Dag, Item
 from zooalign.discovery import room
 from zooalign.errors import StoreError
+from zooalign.failures import last_attempt, reason
 from zooalign.layout import Layout
+from zooalign.owner_records import is_dead
+from zooalign.ownership import Owner
+
+# What an artefact of a rule is called.
+KINDS = {
+    "build_dataset": "dataset",
+    "fetch_weights": "weights",
+    "extract_features": "features",
+    "index_features": "index",
+    "align_row": "row",
+    "measure_capability": "capability",
+    "make_tables": "results",
+    "make_figures": "results",
+}
 
 
 @dataclass(frozen=True)
@@ -24,15 +40,15 @@ class State:
     Attributes
     ----------
     kind : str
-        "dataset", "weights", "features", "index", "pair" or "capability".
+        "dataset", "weights", "features", "index", "capability", "row", "pair" or "results".
     name : str
         What it is: "minilm_l6 on emoji", "a x b on emoji, mutual_knn@10".
     state : str
-        "done", "missing", "stale" or "partial".
+        "done", "running", "failed", "partial", "stale" or "missing".
     reason : str
-        Why it is not done; empty when it is.
+        Why it is not done, or how far it is; empty when it is done.
     log : str
-        Log of the last attempt, if it failed.
+        Log of the last attempt, if it runs or failed.
     """
 
     kind: str
@@ -40,6 +56,9 @@ class State:
     state: str
     reason: str = ""
     log: str = ""
+
+
+STATES = ("done", "running", "failed", "partial", "stale", "missing")
 
 
 class Status:
@@ -50,7 +69,7 @@ class Status:
     sweep : Sweep
         The checked configuration.
     layout : Layout
-        Where artefacts lie.
+        Where artefacts lie. Can be read at any time, also while a sweep runs.
     """
 
     def __init__(self, sweep: Sweep, layout: Layout) -> None:
@@ -59,28 +78,69 @@ class Status:
         self.index_state = cache(self._index_state)
 
     def artefacts(self) -> list[State]:
-        """Every artefact of the sweep: datasets, weights, features, indexes, capabilities, then pairs."""
-        config = self.sweep.config
-        names = [*config.datasets, *(c.dataset for c in config.capabilities)]
-        states = [self._dataset(name) for name in dict.fromkeys(names)]
-        states += [self._weights(m.id) for m in self.sweep.models]
-        for dataset in config.datasets:
-            models = [m.id for m in self.sweep.compared(dataset)]
-            states += [self.features_state(dataset, m) for m in models]
-            states += [self.index_state(dataset, m) for m in models]
-        for row in config.capabilities:
-            # Features that only a probe reads.
-            if row.dataset not in config.datasets and room("capability", row.kind, "capability").NEEDS == "features":
-                states += [self.features_state(row.dataset, m.id) for m in self.sweep.measured(row)]
-        for row in config.capabilities:
-            states += [self._capability(row.id, m.id) for m in self.sweep.measured(row)]
-        return states + self.pairs()
+        """Every artefact of the sweep: datasets, weights, features, indexes, capabilities, rows at work, pairs."""
+        found = []
+        for rule in ("build_dataset", "fetch_weights", "extract_features", "index_features", "measure_capability"):
+            found += [self.item_state(item) for item in self.dag.items(rule)]
+        # A row is a file of pairs, and pairs are counted below; here only what happens to it.
+        rows = [self.item_state(item) for item in self.dag.items("align_row")]
+        found += [s for s in rows if s.state in ("running", "failed")]
+        found += self.pairs()
+        return found + [
+            self.item_state(item) for rule in ("make_tables", "make_figures") for item in self.dag.items(rule)
+        ]
+
+    def item_state(self, item: Item) -> State:
+        """State of one item: what is on disk, then who is at work on it or how the last attempt ended."""
+        found = self._on_disk(item)
+        if found.state == "done" and self.dag.is_done(item):
+            return found
+        log = self.layout.log(item.rule, *(item.parts or (item.name,)))
+        owner = next((o for p in self._outputs(item) if (o := current_owner(p))), None)
+        attempt = last_attempt(log)
+        if owner is not None:
+            lines = [line for line in attempt.splitlines()[1:] if line.strip()]
+            return State(found.kind, found.name, "running", f"{owner}: {lines[-1] if lines else 'started'}", str(log))
+        if found.state == "done":
+            return State(found.kind, found.name, "partial", "made, but not noted as done; the next run looks")
+        if "ERROR: " in attempt:
+            return State(found.kind, found.name, "failed", reason(self.layout, item, with_log=False), str(log))
+        return found
+
+    def _outputs(self, item: Item) -> list[Path]:
+        """What a job that does an item owns while it writes."""
+        files = self.dag.artefacts(item.rule, item.parts)
+        folder = item.rule in ("build_dataset", "fetch_weights", "extract_features", "index_features")
+        return [file.parent for file in files] if folder else files
+
+    def _on_disk(self, item: Item) -> State:
+        if item.rule == "build_dataset":
+            return self._dataset(*item.parts)
+        if item.rule == "fetch_weights":
+            return self._weights(*item.parts)
+        if item.rule == "extract_features":
+            return self.features_state(*item.parts)
+        if item.rule == "index_features":
+            return self.index_state(*item.parts)
+        if item.rule == "measure_capability":
+            return self._capability(*item.parts)
+        if item.rule == "align_row":
+            dataset, model = item.parts
+            return State("row", f"{model} on {dataset}", "done" if self.dag.is_done(item) else "missing")
+        return self._results(item)
+
+    def _results(self, item: Item) -> State:
+        if self.dag.is_done(item):
+            return State("results", item.name, "done")
+        made = all(path.exists() for path in self.dag.artefacts(item.rule, item.parts))
+        reason = "scores, capabilities or models changed since they were made" if made else "never made"
+        return State("results", item.name, "stale" if made else "missing", reason)
 
     def pairs(self) -> list[State]:
         """Every (pair, metric, k) of the sweep."""
         return [
             self._pair(dataset, pair, metric, lines)
-            for dataset in self.sweep.config.datasets
+            for dataset in self.sweep.datasets()
             for lines in [self._lines(dataset)]
             for pairs in self.dag.rows(dataset).values()
             for pair in pairs
@@ -122,13 +182,13 @@ class Status:
     def _dataset(self, name: str) -> State:
         path = self.layout.dataset(name) / "dataset.json"
         if not path.exists():
-            return State("dataset", name, "missing", "never built", self._failed("build_dataset", name))
+            return State("dataset", name, "missing", "never built")
         return State("dataset", name, "done")
 
     def _weights(self, model: str) -> State:
         path = self.layout.weights(model) / "weights.json"
         if not path.exists():
-            return State("weights", model, "missing", "never fetched", self._failed("fetch_weights", model))
+            return State("weights", model, "missing", "never fetched")
         recorded = json.loads(path.read_text())
         spec = self.sweep.model(model)
         if recorded.get("source") != spec.source:
@@ -153,7 +213,7 @@ class Status:
                 return State("features", name, "partial", f"{done} samples staged; the next run continues")
             missing = not path.exists()
             reason = "never extracted" if missing else str(error)
-            return State("features", name, "missing", reason, self._failed("extract_features", dataset, model))
+            return State("features", name, "missing", reason)
         if attributes["digest"] != expected:
             return State("features", name, "stale", self._difference(attributes, dataset, model))
         return State("features", name, "done")
@@ -179,8 +239,7 @@ class Status:
             attributes = read_index_attributes(self.layout.index(dataset, model))
         except StoreError as error:
             exists = self.layout.index(dataset, model).exists()
-            log = self._failed("index_features", dataset, model)
-            return State("index", name, "missing", str(error) if exists else "never indexed", log)
+            return State("index", name, "missing", str(error) if exists else "never indexed")
         if attributes["digest"] != self._index_identity(dataset, model):
             return State("index", name, "stale", "the features or the preparation changed")
         return State("index", name, "done")
@@ -189,8 +248,7 @@ class Status:
         name = f"{capability} of {model}"
         path = self.layout.capability(capability, model)
         if not path.exists():
-            log = self._failed("measure_capability", capability, model)
-            return State("capability", name, "missing", "never measured", log)
+            return State("capability", name, "missing", "never measured")
         if json.loads(path.read_text())["digest"] != self.sweep.capability_digest(capability, model):
             return State("capability", name, "stale", "the model, the dataset, the options or its VERSION changed")
         return State("capability", name, "done")
@@ -209,11 +267,21 @@ class Status:
         preparation = self.sweep.config.preparation.model_dump()
         return index_identity(self._features_identity(dataset, model), preparation)
 
-    def _failed(self, rule: str, *parts: str) -> str:
-        """Path of a job's log if its last attempt ended in an error."""
-        log = self.layout.log(rule, *parts)
-        last = log.read_text(encoding="utf-8").rsplit(": start, ", 1)[-1] if log.exists() else ""
-        return str(log) if "ERROR: " in last else ""
+
+def current_owner(path: Path) -> str | None:
+    """Who writes an output at the moment, for people ("SLURM job 12 on n3 since ..."); None if nobody does.
+
+    One look, without waiting: the owner is taken for dead if its process is known to be, or if its record has not
+    changed for twice the time that it promised.
+    """
+    chain = Owner(path, 0.0)._chain()
+    if not chain or is_dead(chain[-1].content):
+        return None
+    try:
+        silent_s = time.time() - max(f.stat().st_mtime for f in path.parent.glob(f"*{path.name}.owner*"))
+    except (OSError, ValueError):  # it has just ended
+        return None
+    return chain[-1].describe() if silent_s < 2 * chain[-1].timeout_s(0.0) else None
 
 
 def _staged_rows(folder: Path) -> int:

@@ -30,7 +30,7 @@ def test_full_disk_in_the_middle_of_a_sweep(tmp_path):
         assert failed.returncode != 0
         assert "ERROR: the disk is full (" in failed.stderr
         assert "Traceback" not in failed.stderr
-        assert "FAILED weights textgenrnn: the disk is full" in failed.stderr
+        assert "FAILED fetch_weights textgenrnn: the disk is full" in failed.stderr
         assert not list(disk.glob("weights/*/weights.json.*"))
         assert {p.name for p in disk.glob("weights/*")} <= {"minilm_l6"}  # it has nothing to convert
         subprocess.run(["mount", "-o", "remount,size=200m", disk], check=True)

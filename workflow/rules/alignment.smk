@@ -1,20 +1,11 @@
 rule align_row:
     input:
-        lambda w: [
-            f"{LAYOUT.index(w.dataset, m)}/zarr.json"
-            for m in WORK.row_members(w.dataset, w.model)
-        ],
+        waits_for("align_row"),
     output:
-        # update(): the table stays, and only its missing and stale pairs are computed. After a failed update
-        # Snakemake restores the former table and takes it for done, so the receipt, an ordinary output that is
-        # removed when the job fails, is what keeps the row due.
-        table=update(f"{RESULTS}/alignment/{{dataset}}/{{model}}.parquet"),
-        receipt=f"{RESULTS}/alignment/{{dataset}}/{{model}}.receipt.json",
-    log:
-        f"{RESULTS}/logs/align_row/{{dataset}}/{{model}}.log",
-    params:
-        row=lambda w: WORK.row_settings(w.dataset, w.model),
+        receipt("align_row"),
+    resources:
+        **asks_for("align_row"),
     message:
-        "Model {wildcards.model}: align with its partners on {wildcards.dataset}"
+        "Rows {wildcards.block}: align models with their partners"
     script:
-        "../scripts/align_row.py"
+        "../scripts/do_block.py"

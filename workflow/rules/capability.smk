@@ -1,15 +1,12 @@
 rule measure_capability:
     input:
-        unpack(lambda w: WORK.capability_inputs(w.capability, w.model)),
+        waits_for("measure_capability"),
     output:
-        f"{RESULTS}/capability/{{capability}}/{{model}}.json",
-    log:
-        f"{RESULTS}/logs/measure_capability/{{capability}}/{{model}}.log",
+        receipt("measure_capability"),
+    threads: SWEEP.config.extraction.threads
     resources:
-        mem_mb=lambda w, attempt: attempt * WORK.model_mem_mb(w.model),
-    params:
-        digest=lambda w: SWEEP.capability_digest(w.capability, w.model),
+        **asks_for("measure_capability"),
     message:
-        "Model {wildcards.model}: {wildcards.capability}"
+        "Capability {wildcards.block}"
     script:
-        "../scripts/measure_capability.py"
+        "../scripts/do_block.py"

@@ -1,11 +1,9 @@
 rule build_dataset:
     output:
-        f"{RESULTS}/datasets/{{dataset}}/dataset.json",
-    log:
-        f"{RESULTS}/logs/build_dataset/{{dataset}}.log",
-    params:
-        digest=lambda w: SWEEP.dataset(w.dataset).digest(),
+        receipt("build_dataset"),
+    resources:
+        **asks_for("build_dataset"),
     message:
-        "Dataset {wildcards.dataset}: build"
+        "Dataset {wildcards.block}: build"
     script:
-        "../scripts/build_dataset.py"
+        "../scripts/do_block.py"

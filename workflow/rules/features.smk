@@ -1,44 +1,36 @@
 rule fetch_weights:
     output:
-        f"{RESULTS}/weights/{{model}}/weights.json",
-    log:
-        f"{RESULTS}/logs/fetch_weights/{{model}}.log",
-    params:
-        digest=lambda w: SWEEP.model(w.model).weights_digest(),
+        receipt("fetch_weights"),
+    resources:
+        **asks_for("fetch_weights"),
     message:
-        "Model {wildcards.model}: find, check and prepare weights"
+        "Weights {wildcards.block}: find, check and prepare"
     script:
-        "../scripts/fetch_weights.py"
+        "../scripts/do_block.py"
 
 
 rule extract_features:
     input:
-        weights=f"{RESULTS}/weights/{{model}}/weights.json",
-        dataset=f"{RESULTS}/datasets/{{dataset}}/dataset.json",
+        waits_for("extract_features"),
     output:
-        f"{RESULTS}/features/{{dataset}}/{{model}}.zarr/zarr.json",
-    log:
-        f"{RESULTS}/logs/extract_features/{{dataset}}/{{model}}.log",
+        receipt("extract_features"),
     threads: SWEEP.config.extraction.threads
-    params:
-        digest=lambda w: SWEEP.features_digest(w.model, w.dataset),
+    resources:
+        **asks_for("extract_features"),
     message:
-        "Model {wildcards.model}: features on {wildcards.dataset}"
+        "Features {wildcards.block}"
     script:
-        "../scripts/extract_features.py"
+        "../scripts/do_block.py"
 
 
 rule index_features:
     input:
-        f"{RESULTS}/features/{{dataset}}/{{model}}.zarr/zarr.json",
+        waits_for("index_features"),
     output:
-        f"{RESULTS}/indexes/{{dataset}}/{{model}}.zarr/zarr.json",
-    log:
-        f"{RESULTS}/logs/index_features/{{dataset}}/{{model}}.log",
-    params:
-        settings=SWEEP.index_settings(),
-        digest=lambda w: SWEEP.index_digest(w.model, w.dataset),
+        receipt("index_features"),
+    resources:
+        **asks_for("index_features"),
     message:
-        "Model {wildcards.model}: neighbours and Grams on {wildcards.dataset}"
+        "Neighbours and Grams {wildcards.block}"
     script:
-        "../scripts/index_features.py"
+        "../scripts/do_block.py"

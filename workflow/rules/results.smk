@@ -1,37 +1,24 @@
-def result_files():
-    """Everything that the sweep is for."""
-    return WORK.table_files() + WORK.figure_files()
-
-
 rule make_tables:
     input:
-        rows=WORK.row_tables(),
-        receipts=WORK.receipts(),
-        capabilities=WORK.capabilities(),
+        waits_for("make_tables"),
     output:
-        WORK.table_files(),
-    log:
-        f"{RESULTS}/logs/make_tables/tables.log",
-    params:
-        digest=WORK.results_digest(),
+        receipt("make_tables"),
+    resources:
+        **asks_for("make_tables"),
     message:
         "Tables"
     script:
-        "../scripts/make_tables.py"
+        "../scripts/do_block.py"
 
 
 rule make_figures:
     input:
-        rows=WORK.row_tables(),
-        receipts=WORK.receipts(),
-        capabilities=WORK.capabilities(),
+        waits_for("make_figures"),
     output:
-        WORK.figure_files(),
-    log:
-        f"{RESULTS}/logs/make_figures/figures.log",
-    params:
-        digest=WORK.results_digest(),
+        receipt("make_figures"),
+    resources:
+        **asks_for("make_figures"),
     message:
         "Figures"
     script:
-        "../scripts/make_figures.py"
+        "../scripts/do_block.py"

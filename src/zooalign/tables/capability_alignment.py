@@ -35,9 +35,13 @@ class Options(Closed):
 
 def write(found: Findings, path: Path) -> None:
     """Write `path`.csv and `path`.md from what a sweep found."""
-    options = Options(metric=found.metric, k=found.k, datasets=found.sweep.config.datasets, symmetric=found.symmetric)
+    options = Options(metric=found.metric, k=found.k, datasets=found.sweep.datasets(), symmetric=found.symmetric)
     files = (Path(f"{path}{suffix}") for suffix in SUFFIXES)
-    make(found.alignment, found.capability, found.models, options, *files, left_out=found.sweep.left_out)
+    sweep = found.sweep
+    not_built = {f"dataset {name}": why for name, why in sweep.failures.get("build_dataset", {}).items()}
+    failed = {m.id: sweep.failed_with(m.id) for m in sweep.models}
+    left_out = {**sweep.left_out, **not_built}
+    make(found.alignment, found.capability, found.models, options, *files, left_out=left_out, failed=failed)
 
 
 def make(
@@ -48,6 +52,7 @@ def make(
     csv_path: Path | str,
     md_path: Path | str,
     left_out: Mapping[str, str] | None = None,
+    failed: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
     """Join capability with alignment and write the table twice, for programs and for people.
 
@@ -65,6 +70,8 @@ def make(
         Where to write.
     left_out : mapping of str to str, optional
         Models of the zoo that are not in the sweep, with the reason; named below the table for people.
+    failed : mapping of str to sequence of str, optional
+        What failed, by model; then `reason` says that and nothing else.
 
     Returns
     -------
@@ -109,7 +116,8 @@ def make(
     for dataset in datasets:
         _add_alignment(dataset, alignment, models, options, rows, reasons)
     for name, row in rows.items():
-        row["reason"] = "; ".join(reasons[name])
+        # What failed is the cause of all else that a model lacks.
+        row["reason"] = "; ".join((failed or {}).get(name) or reasons[name])
     table = pd.DataFrame(_sorted(list(rows.values()), datasets))
     for column in table.columns:
         if column.endswith(("_n", "_rank")):

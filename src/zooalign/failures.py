@@ -1,0 +1,133 @@
+"""After jobs have failed for good: which items failed and why, and a second pass that finishes without them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from zooalign.config import Sweep
+from zooalign.dag import Dag, Item
+from zooalign.layout import Layout
+from zooalign.provenance import write_json
+
+
+def last_attempt(log: Path) -> str:
+    """What the last attempt wrote into an item's log; empty if there is none."""
+    try:
+        return log.read_text(encoding="utf-8", errors="replace").rsplit(": start, ", 1)[-1]
+    except OSError:
+        return ""
+
+
+def reason(layout: Layout, item: Item, with_log: bool = True) -> str:
+    """Why an item is not done, as far as its log tells, with the path of the log unless that stands elsewhere."""
+    log = layout.log(item.rule, *(item.parts or (item.name,)))
+    text = last_attempt(log)
+    errors = [line.split("ERROR: ", 1)[1] for line in text.splitlines() if "ERROR: " in line]
+    if errors:
+        return f"{errors[-1]} (log: {log})" if with_log else errors[-1]
+    if text and ": end, " not in text:
+        return f"killed while it ran (memory, time limit, or from outside; log: {log})"
+    return f"its job did not start, or ended before this item; see Snakemake's messages (logs of the item: {log})"
+
+
+def find_failures(sweep: Sweep, layout: Layout, failed: Iterable[tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Items of failed jobs that are not done, with those that the sweep did without already.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The checked configuration.
+    layout : Layout
+        Where artefacts lie.
+    failed : iterable of (str, str)
+        Rule and block of the jobs that failed after all attempts.
+
+    Returns
+    -------
+    dict
+        As `Sweep.failures`.
+    """
+    dag = Dag(sweep, layout)
+    found = {rule: dict(items) for rule, items in sweep.failures.items()}
+    for rule, name in failed:
+        for item in dag.read_block(rule, name).items:
+            if not dag.is_done(item):
+                found.setdefault(rule, {})[item.name] = reason(layout, item)
+    return found
+
+
+def second_pass(sweep: Sweep, layout: Layout, failures: dict[str, dict[str, str]]) -> bool:
+    """Run the same command again without the failed items, so that all others are finished.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The checked configuration of the pass that ended.
+    layout : Layout
+        Where artefacts lie.
+    failures : dict
+        What :func:`find_failures` found.
+
+    Returns
+    -------
+    bool
+        Whether there was something to finish, and it was finished.
+    """
+    known = {(rule, name) for rule, items in sweep.failures.items() for name in items}
+    new = [(rule, name) for rule, items in failures.items() for name in items if (rule, name) not in known]
+    if not new or any(rule.startswith("make_") for rule, _ in new):
+        return False
+    path = layout.results / "jobs" / "failures.json"
+    write_json(path, failures)
+    print(
+        f"zooalign: {len(new)} items failed for good ({', '.join(name for _, name in new[:5])}"
+        f"{', ...' if len(new) > 5 else ''}); finishing everything that can be done without them.",
+        file=sys.stderr,
+        flush=True,
+    )
+    return _run(again(sys.argv, os.path.relpath(path))) == 0
+
+
+def again(argv: list[str], path: str) -> list[str]:
+    """The command line of the second pass.
+
+    Examples
+    --------
+    >>> again(["/bin/snakemake", "--cores", "2", "--config", "x=1"], "f.json")[1:]
+    ['/bin/snakemake', '--cores', '2', '--config', 'failures=f.json', 'x=1', '--nolock']
+    """
+    program, arguments = argv[0], list(argv[1:])
+    setting = f"failures={path}"
+    arguments = [a for a in arguments if not a.startswith("failures=")]
+    for flag in ("--config", "-C"):
+        if flag in arguments:
+            # A second --config would replace the first.
+            arguments.insert(arguments.index(flag) + 1, setting)
+            break
+    else:
+        arguments += ["--config", setting]
+    # The first pass holds the lock until the second has ended.
+    start = ["-m", "snakemake"] if program.endswith("__main__.py") else [program]
+    return [sys.executable, *start, *arguments, *([] if "--nolock" in arguments else ["--nolock"])]
+
+
+def _run(command: list[str]) -> int:
+    """Run it in a session of its own and pass signals on, so that each signal reaches it once."""
+    child = subprocess.Popen(command, start_new_session=True)
+
+    def pass_on(number: int, frame: Any) -> None:
+        del frame
+        child.send_signal(number)
+
+    former = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return child.wait()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
