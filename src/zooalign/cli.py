@@ -1,4 +1,4 @@
-"""The command line: `zooalign status`, `plan`, `score`, `submit`."""
+"""The command line: `zooalign status`, `plan`, `score`, `submit`, `store`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import typer
 
 from zooalign import __version__
 from zooalign.errors import ZooalignError
+from zooalign.store_command import app as store_app
+from zooalign.submit_command import app as submit_app
 
 if TYPE_CHECKING:
     from zooalign.config import Sweep
@@ -20,6 +22,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(submit_app, name="submit")
+app.add_typer(store_app, name="store")
 ConfigOption = Annotated[Path, typer.Option("--config", help="The configuration of the sweep.")]
 
 
@@ -52,20 +56,20 @@ def status(
     every: Annotated[bool, typer.Option("--all", help="List what is done, too.")] = False,
     limit: Annotated[int, typer.Option(help="Most lines per kind; 0 lists everything.")] = 20,
 ) -> None:
-    """Show what is done, missing or stale, and why, before anything runs."""
+    """Show what is done, running, failed, stale or missing, and why: before, while and after a sweep runs."""
     from rich.console import Console
     from rich.table import Table
 
-    from zooalign.status import Status, summary
+    from zooalign.status import STATES, Status, summary
 
     sweep, layout = _sweep(config)
     states = Status(sweep, layout).artefacts()
     console = Console(width=None if sys.stdout.isatty() else 200)
     counts = Table(title=f"{config}: {len(sweep.models)} models, datasets {', '.join(sweep.config.datasets)}")
-    for column in ("artefact", "done", "missing", "stale", "partial"):
+    for column in ("artefact", *STATES):
         counts.add_column(column, justify="left" if column == "artefact" else "right")
     for kind, count in summary(states):
-        counts.add_row(kind, *(str(count[name]) for name in ("done", "missing", "stale", "partial")))
+        counts.add_row(kind, *(str(count[name] or "") for name in STATES))
     console.print(counts)
     for kind, _ in summary(states):
         listed = [s for s in states if s.kind == kind and (every or s.state != "done")]
@@ -79,47 +83,32 @@ def status(
 
 
 @app.command()
-def plan(config: ConfigOption = Path("config.yaml")) -> None:
-    """Show what the sweep will need before it runs: jobs, hours, memory, GiB and files, per rule."""
+def plan(
+    config: ConfigOption = Path("config.yaml"),
+    cluster: Annotated[
+        bool | None,
+        typer.Option("--cluster/--local", help="For SLURM or for this machine; default: SLURM if it is here."),
+    ] = None,
+) -> None:
+    """Show what the sweep will need before it runs: jobs, submissions, hours, memory, GiB and files, per rule."""
+    import shutil
+
     from rich.console import Console
-    from rich.table import Table
 
     from zooalign.plan import make_plan
+    from zooalign.plan_table import print_plan
 
     sweep, layout = _sweep(config)
-    rules = make_plan(sweep, layout)
-    table = Table(title="What will run (estimates: from records of earlier runs where there are any)")
-    for column in ("rule", "jobs due", "of", "GPU hours", "core hours", "largest MB", "GiB", "files"):
-        table.add_column(column, justify="left" if column == "rule" else "right")
-    for r in rules:
-        gpu, core = (r.hours, 0.0) if r.on_gpu else (0.0, r.hours)
-        table.add_row(
-            r.rule,
-            f"{r.due:,}",
-            f"{r.total:,}",
-            f"{gpu:.3f}",
-            f"{core:.3f}",
-            f"{r.mem_mb:,}",
-            f"{r.gib:.2f}",
-            f"{r.files:,}",
-        )
-    table.add_section()
-    gpu_hours, core_hours = (sum(r.hours for r in rules if r.on_gpu is flag) for flag in (True, False))
-    table.add_row(
-        "all",
-        f"{sum(r.due for r in rules):,}",
-        f"{sum(r.total for r in rules):,}",
-        f"{gpu_hours:.3f}",
-        f"{core_hours:.3f}",
-        f"{max(r.mem_mb for r in rules):,}",
-        f"{sum(r.gib for r in rules):.2f}",
-        f"{sum(r.files for r in rules):,}",
-    )
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table)
-    weights = sum(4 * m.parameters for m in sweep.models) / 2**30
-    pairs = next(r.pairs for r in rules if r.rule == "align_row")
-    console.print(f"{len(sweep.models)} models, {weights:.2f} GiB of weights in float32, {pairs:,} pairs to compare.")
+    on_cluster = shutil.which("sbatch") is not None if cluster is None else cluster
+    print_plan(make_plan(sweep, layout, on_cluster), Console(width=None if sys.stdout.isatty() else 140))
+
+
+@app.command()
+def partitions() -> None:
+    """Print a partition file (profiles/slurm/partitions.yaml) with what this cluster's SLURM says of itself."""
+    from zooalign.preflight import Cluster, partition_yaml
+
+    print(partition_yaml(Cluster.read().nodes), end="")
 
 
 @app.command()
@@ -153,42 +142,6 @@ def score(
         json_file=json_file,
     )
     print(table)
-
-
-@app.command()
-def submit(
-    models: Annotated[list[str], typer.Argument(help="Ids of models.")],
-    dataset: Annotated[str, typer.Option(help="Id of the dataset.")],
-    config: ConfigOption = Path("config.yaml"),
-    cluster: Annotated[str | None, typer.Option(help="slurm, local or debug; default: slurm where it is.")] = None,
-    timeout_min: Annotated[int, typer.Option(help="Time limit of a job, minutes.")] = 60,
-    mem_gb: Annotated[float, typer.Option(help="Memory of a job, GB.")] = 4.0,
-    gpus: Annotated[int, typer.Option(help="GPUs of a job.")] = 0,
-    partition: Annotated[str | None, typer.Option(help="SLURM partition.")] = None,
-) -> None:
-    """Extract features of some models as jobs of their own, outside the workflow, and wait for them."""
-    from zooalign.errors import ConfigError, unknown
-    from zooalign.progress import report_to_stderr
-    from zooalign.submission import Extraction
-    from zooalign.submission import submit as run
-
-    known = ("slurm", "local", "debug")
-    if cluster is not None and cluster not in known:
-        raise ConfigError(unknown("cluster", cluster, known))
-    sweep, layout = _sweep(config)
-    tasks = [Extraction(sweep, layout, sweep.model(m).id, sweep.dataset(dataset).id) for m in models]
-    stores = run(
-        tasks,
-        cluster,  # type: ignore[arg-type]
-        layout.results / "logs" / "submit",
-        report_to_stderr,
-        timeout_min=timeout_min,
-        mem_gb=mem_gb,
-        gpus=gpus,
-        partition=partition,
-    )
-    for store in stores:
-        print(store)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import numpy as np
 from zooalign import metrics
 from zooalign.errors import MetricError
 from zooalign.indexing import Index
+from zooalign.kept_null import index_sha256, kept_map
+from zooalign.provenance import digest
 from zooalign.relabelling import Relabelled, half_index, single_layer
 
 VERSION = 1
@@ -109,6 +112,7 @@ def permutation_null(
     alpha: float = 0.05,
     seed: int = 0,
     orders: np.ndarray | None = None,
+    keep: Path | None = None,
 ) -> Null:
     """Compare the best score over layer pairs with the best scores when samples are unpaired.
 
@@ -128,6 +132,8 @@ def permutation_null(
         Of the permutations.
     orders : ndarray of int, shape (permutations, n), optional
         Permutations to use instead: under orders[b], sample i of x meets sample orders[b, i] of y.
+    keep : Path, optional
+        File in which finished permutations are kept: an interrupted call with the same arguments goes on from there.
 
     Returns
     -------
@@ -164,7 +170,18 @@ def permutation_null(
         drawn: Any = (generator.permutation(x.n) for _ in range(permutations))
     else:
         drawn = _checked_orders(orders, x.n)
-    null = np.array([metrics.best(module.matrix(x, Relabelled(y, order), k))[0] for order in drawn])
+
+    def maximum(order: np.ndarray) -> float:
+        return metrics.best(module.matrix(x, Relabelled(y, order), k))[0]
+
+    if keep is None:
+        null = np.array([maximum(order) for order in drawn])
+    else:
+        content = [index_sha256(side, module.NEEDS) for side in (x, y)]
+        which = np.asarray(drawn).tolist() if given else seed
+        null = np.array(
+            kept_map(maximum, drawn, keep, digest("null", VERSION, metric, module.VERSION, k, content, which))
+        )
     threshold, p_value = calibrate(observed, null, alpha)
     top = highest(metric, k)
     calibrated = float(np.clip((observed - threshold) / max(top - threshold, 1e-12), 0.0, 1.0))

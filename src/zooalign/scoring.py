@@ -99,6 +99,7 @@ def score(
     alpha: float = 0.05,
     level: float = 0.95,
     seed: int = 0,
+    keep: str | Path | None = None,
 ) -> Scores:
     """Score every layer of x against every layer of y.
 
@@ -122,6 +123,8 @@ def score(
         Level of the null's threshold and coverage of the intervals.
     seed : int
         Of permutations, resamples and splits.
+    keep : path, optional
+        File in which finished permutations are kept: an interrupted call with the same arguments goes on from there.
 
     Returns
     -------
@@ -165,7 +168,7 @@ def score(
             "layer_name_y": sides[1].layer_names[column],
             "chance": module.chance(sides[0].n, length),
         }
-        _infer(found, sides, name, length, label, row, column)
+        _infer(found, sides, name, length, label, row, column, None if keep is None else Path(keep))
     return found
 
 
@@ -182,6 +185,7 @@ def score_command(
     level: float = 0.95,
     seed: int = 0,
     json_file: str | None = None,
+    keep: str | None = None,
 ) -> str:
     """`zooalign score X Y`: the table of best layer pairs, everything as JSON on request.
 
@@ -197,6 +201,8 @@ def score_command(
         As :func:`score`.
     json_file : str, optional
         Where to write everything; replaced in one step.
+    keep : str, optional
+        As :func:`score`; removed when the scores are there.
 
     Returns
     -------
@@ -213,21 +219,33 @@ def score_command(
     except ValueError:
         raise ConfigError(f"k is {k!r}: give whole numbers, separated by commas.") from None
     found = score(
-        x, y, metric, lengths, prepare=prepare, null=null, bootstrap=bootstrap, alpha=alpha, level=level, seed=seed
-    )
+        x, y, metric, lengths, prepare=prepare, null=null, bootstrap=bootstrap, alpha=alpha, level=level, seed=seed,
+        keep=keep,
+    )  # fmt: skip
     if json_file is not None:
         _write(Path(json_file), json.dumps(found.as_dict(), indent=1, allow_nan=False) + "\n")
+    if keep is not None:
+        Path(keep).unlink(missing_ok=True)
     return str(found)
 
 
-def _infer(found: Scores, sides: tuple[Index, Index], name: str, k: int | None, label: str, i: int, j: int) -> None:
+def _infer(
+    found: Scores,
+    sides: tuple[Index, Index],
+    name: str,
+    k: int | None,
+    label: str,
+    i: int,
+    j: int,
+    keep: Path | None,
+) -> None:
     """Add the null and the intervals that were asked for at the best layer pair (i, j)."""
     from zooalign import inference
 
     asked, module = found.settings, metrics.get(name)
     if asked["null"]:
         result = inference.permutation_null(
-            *sides, name, k, permutations=asked["null"], alpha=asked["alpha"], seed=asked["seed"]
+            *sides, name, k, permutations=asked["null"], alpha=asked["alpha"], seed=asked["seed"], keep=keep
         )
         found.null[label] = {**result.settings(), "maxima": result.null.tolist()}
     if not asked["bootstrap"]:
