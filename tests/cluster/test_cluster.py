@@ -14,7 +14,8 @@ from .drills import Drill
 from .processes import Process, SlurmError, wait_for
 from .slurm import GPU_NODES, Slurm
 
-pytestmark = [pytest.mark.cluster, pytest.mark.workflow, pytest.mark.slow]
+# A slow machine, or another test run whose turn it is, must not end a drill half-way.
+pytestmark = [pytest.mark.cluster, pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SAMPLES = 64
 # Less than an extraction takes, more than half of it.

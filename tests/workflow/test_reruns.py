@@ -211,11 +211,15 @@ def test_a_failing_job_in_a_run_that_was_interrupted_starts_no_second_pass(sweep
         said.append(line)
         # The broken model has failed, the other one is at work.
         if "smollm2_135m on synthetic: " in line:
+            status = sweep.cli("status").stdout
             child.send_signal(signal.SIGINT)
     assert child.wait(timeout=100) != 0
     text = "".join(said)
     assert "FAILED fetch_weights vit_broken" in text
     assert "finishing everything that can be done without them" not in text
+    (running,) = [line for line in status.splitlines() if line.startswith("running")]
+    assert "features   smollm2_135m on synthetic: process " in running
+    assert "(log: results/logs/extract_features/synthetic/smollm2_135m.log)" in running
 
 
 def test_without_snakemakes_own_records_nothing_changes(sweep):
