@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -65,6 +65,7 @@ def status(
     sweep, layout = _sweep(config)
     states = Status(sweep, layout).artefacts()
     console = Console(width=None if sys.stdout.isatty() else 200)
+    plain: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
     counts = Table(title=f"{config}: {len(sweep.models)} models, datasets {', '.join(sweep.config.datasets)}")
     for column in ("artefact", *STATES):
         counts.add_column(column, justify="left" if column == "artefact" else "right")
@@ -75,11 +76,11 @@ def status(
         listed = [s for s in states if s.kind == kind and (every or s.state != "done")]
         for s in listed[: limit or None]:
             log = f" (log: {s.log})" if s.log else ""
-            console.print(f"{s.state:8} {kind:10} {s.name}: {s.reason or 'done'}{log}", highlight=False, markup=False)
+            console.print(f"{s.state:8} {kind:10} {s.name}: {s.reason or 'done'}{log}", **plain)
         if limit and len(listed) > limit:
             console.print(f"         ... and {len(listed) - limit} more ({kind}); --limit 0 lists all")
     for name, reason in sweep.left_out.items():
-        console.print(f"left out model      {name}: {reason}", highlight=False, markup=False)
+        console.print(f"left out model      {name}: {reason}", **plain)
 
 
 @app.command()

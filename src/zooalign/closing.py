@@ -107,7 +107,7 @@ def print_failures(sweep: Sweep, layout: Layout, failures: dict[str, dict[str, s
     console = _console()
     for rule, items in failures.items():
         for name, reason in items.items():
-            console.print(f"FAILED {rule} {name}: {reason}", markup=False)
+            console.print(f"FAILED {rule} {name}: {reason}", markup=False, soft_wrap=True)
     dag = Dag(sweep, layout)
     done = sum(dag.is_done(item) for rule in RULES for item in dag.items(rule))
     total = sum(len(dag.items(rule)) for rule in RULES)

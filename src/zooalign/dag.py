@@ -184,6 +184,11 @@ class Dag:
         }[rule]()
         return [path]
 
+    def outputs(self, rule: str, parts: tuple[str, ...]) -> list[Path]:
+        """Files, or folders as a whole, that an item's job owns while it writes."""
+        whole = rule in ("build_dataset", "fetch_weights", "extract_features", "index_features")
+        return [file.parent if whole else file for file in self.artefacts(rule, parts)]
+
     def is_done(self, item: Item) -> bool:
         """Whether an item's receipt records its digest and its artefacts are there."""
         try:

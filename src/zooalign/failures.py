@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def second_pass(sweep: Sweep, layout: Layout, failures: dict[str, dict[str, str]
     """
     known = {(rule, name) for rule, items in sweep.failures.items() for name in items}
     new = [(rule, name) for rule, items in failures.items() for name in items if (rule, name) not in known]
-    if not new or any(rule.startswith("make_") for rule, _ in new):
+    without = Dag(replace(sweep, failures=failures), layout)
+    pairs = any(without.rows(*item.parts[:1])[item.parts[1]] for item in without.items("align_row"))
+    if not new or not pairs or any(rule.startswith("make_") for rule, _ in new):
         return False
     path = layout.results / "jobs" / "failures.json"
     write_json(path, failures)

@@ -96,7 +96,7 @@ class Status:
         if found.state == "done" and self.dag.is_done(item):
             return found
         log = self.layout.log(item.rule, *(item.parts or (item.name,)))
-        owner = next((o for p in self._outputs(item) if (o := current_owner(p))), None)
+        owner = next((o for p in self.dag.outputs(item.rule, item.parts) if (o := current_owner(p))), None)
         attempt = last_attempt(log)
         if owner is not None:
             lines = [line for line in attempt.splitlines()[1:] if line.strip()]
@@ -106,12 +106,6 @@ class Status:
         if "ERROR: " in attempt:
             return State(found.kind, found.name, "failed", reason(self.layout, item, with_log=False), str(log))
         return found
-
-    def _outputs(self, item: Item) -> list[Path]:
-        """What a job that does an item owns while it writes."""
-        files = self.dag.artefacts(item.rule, item.parts)
-        folder = item.rule in ("build_dataset", "fetch_weights", "extract_features", "index_features")
-        return [file.parent for file in files] if folder else files
 
     def _on_disk(self, item: Item) -> State:
         if item.rule == "build_dataset":

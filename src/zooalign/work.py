@@ -72,8 +72,8 @@ def do_item(
     receipt = layout.item_receipt(rule, *parts)
     # First, so that a receipt never stands beside artefacts that are being replaced.
     receipt.unlink(missing_ok=True)
-    for path in dag.artefacts(rule, parts):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    for output in dag.outputs(rule, parts):
+        output.parent.mkdir(parents=True, exist_ok=True)
     with nullcontext() if rule in FETCHING else offline():
         _DOERS[rule](dag, parts, report)
     write_json(receipt, {"rule": rule, "item": item.name, "digest": item.digest, "stamp": stamp()})

@@ -157,10 +157,10 @@ def test_status_names_what_is_missing_before_anything_runs(sweep):
 def test_plan_counts_what_snakemake_will_run(sweep):
     sweep.models.append(packaged("minilm_l6")[0])
     due = sweep.due()
-    text = sweep.cli("plan").stdout
+    text = sweep.cli("plan", "--local").stdout
     for rule in ("fetch_weights", "extract_features", "index_features", "align_row"):
         assert any(rule in line and f" {due[rule]} " in line for line in text.splitlines()), text
-    assert "4 pairs to compare" in text
+    assert "4 pairs of models to compare" in text
 
 
 def test_one_failing_model_is_named_and_everything_else_finishes(sweep):
