@@ -64,9 +64,8 @@ case "${1:-}" in
   setup) ;;
   test)
     shift
-    # A file's tests stay together, so that expensive fixtures are made once; the longest start first. Three workers for
-    # two cores: the one that has the cluster tests waits for SLURM most of the time.
-    exec pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"
+    # Two workers; a file's tests stay together, so that expensive fixtures are made once; the longest start first.
+    exec pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     ;;
   *)
     # --cores all unless the caller says otherwise.
