@@ -346,8 +346,9 @@ def _failures(config: Config, root: Path) -> dict[str, dict[str, str]]:
         return {}
     path = root / config.failures
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {str(rule): {str(name): str(why) for name, why in items.items()} for rule, items in found.items()}
+    except (OSError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}). Leave the key failures out of config.yaml.") from error
 
 

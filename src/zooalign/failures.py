@@ -13,6 +13,7 @@ from typing import Any
 
 from zooalign.config import Sweep
 from zooalign.dag import Dag, Item
+from zooalign.errors import ConfigError
 from zooalign.layout import Layout
 from zooalign.provenance import write_json
 
@@ -57,7 +58,12 @@ def find_failures(sweep: Sweep, layout: Layout, failed: Iterable[tuple[str, str]
     dag = Dag(sweep, layout)
     found = {rule: dict(items) for rule, items in sweep.failures.items()}
     for rule, name in failed:
-        for item in dag.read_block(rule, name).items:
+        try:
+            items = dag.read_block(rule, name).items
+        except ConfigError as error:  # edited while the sweep ran
+            found.setdefault(rule, {})[name] = str(error)
+            continue
+        for item in items:
             if not dag.is_done(item):
                 found.setdefault(rule, {})[item.name] = reason(layout, item)
     return found
