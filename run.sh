@@ -9,15 +9,27 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { printf '%s\n' "zooalign: $*" >&2; }
 
+# Snakemake does not quote the path of its Python when it starts jobs: each would end with "No such file".
+case "$PWD" in
+  *[[:space:]]*)
+    say "the path of this checkout has a space in it ($PWD), and jobs could not be started from it. Move it."
+    exit 2
+    ;;
+esac
+
 find_python() {
-  local candidate
-  for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11 python; do
-    [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 || continue
-    "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+  local candidate candidates=(python3 python3.13 python3.12 python3.11 python)
+  [ -z "${PYTHON:-}" ] || candidates=("$PYTHON")
+  for candidate in "${candidates[@]}"; do
+    command -v "$candidate" >/dev/null 2>&1 || continue
+    # As requires-python in pyproject.toml says: the oldest is Debian 12's, the newest has wheels of every pinned package.
+    "$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11, 2) <= sys.version_info[:3] < (3, 14))' \
+      2>/dev/null || continue
     echo "$candidate"
     return
   done
-  say "needs Python 3.11 or later with venv and pip. Install it, or name it: PYTHON=/path/to/python3.12 bash run.sh"
+  say "needs Python 3.11.2 to 3.13 with venv and pip (on Debian and Ubuntu: apt-get install python3-venv), not" \
+    "${PYTHON:-what is on the PATH}. Install it, or name it: PYTHON=/path/to/python3.12 bash run.sh"
   exit 2
 }
 
@@ -43,7 +55,8 @@ setup() {
     flock 9
     [ "$(cat "$stamp" 2>/dev/null)" != "$(wanted)" ] || return 0
   fi
-  say "setting up .venv (once; about 2 GB, a few minutes)"
+  say "setting up .venv (once, some minutes; 4 GB on disk, 8 GB where the index gives the CUDA build of torch:" \
+    "envs/cpu.yaml says how to get the CPU build)"
   [ -x .venv/bin/python ] || "$python" -m venv .venv
   local pip=(.venv/bin/python -m pip --disable-pip-version-check)
   "${pip[@]}" install --quiet --requirement requirements.lock
@@ -73,6 +86,14 @@ case "${1:-}" in
     for argument in "$@"; do
       case "$argument" in -c* | --cores* | -j* | --jobs* | --profile* | --executor* | -e) cores=() ;; esac
     done
-    exec snakemake ${cores[@]+"${cores[@]}"} "$@"
+    # On a terminal one live view (progress per rule and overall) instead of lines, unless the caller names a logger.
+    logger=()
+    if [ -t 1 ] && [ -t 2 ]; then
+      logger=(--logger zooalign)
+      for argument in "$@"; do
+        case "$argument" in --logger* | -n | --dry-run | --dryrun) logger=() ;; esac
+      done
+    fi
+    exec snakemake ${cores[@]+"${cores[@]}"} "$@" ${logger[@]+"${logger[@]}"}
     ;;
 esac

@@ -21,13 +21,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zooalign import extraction
-from zooalign.config import ExtractionConfig, load_sweep, read_config
+from zooalign.config.sweep import ExtractionConfig, load_sweep, read_config
+from zooalign.data.samples import open_samples
+from zooalign.features import extract
+from zooalign.features.batches import make_reader
+from zooalign.features.store import FeatureWriter
 from zooalign.layout import Layout
 from zooalign.progress import Progress
-from zooalign.readers import make_reader
-from zooalign.samples import open_samples
-from zooalign.store import FeatureWriter
 
 # A pass over as many samples as the bare model does in this time, so that the start of the workers weighs little.
 PASS_S = 10.0
@@ -61,10 +61,10 @@ def measure(name: str) -> tuple[float, float, int, int]:
     layout, settings = Layout(Path(sweep.config.results)), ExtractionConfig()
     spec = sweep.model(name)
     samples = open_samples(layout.dataset(sweep.config.datasets[0]))
-    model = extraction.place_model(spec, layout.weights(name), settings)
+    model = extract.place_model(spec, layout.weights(name), settings)
     device = next(model.module.parameters()).device
     reader = make_reader(spec, model, samples, settings)
-    plan = {"digest": "benchmark", **extraction._plan(spec, model, samples, reader, settings, device)}
+    plan = {"digest": "benchmark", **extract._plan(spec, model, samples, reader, settings, device)}
     warm = list(reader.batches([(0, 8)], plan["order"]))
     bare_forward(model, warm)
     n = int(max(64, min(len(samples), 8 * PASS_S / bare_forward(model, warm))))
@@ -78,7 +78,7 @@ def measure(name: str) -> tuple[float, float, int, int]:
         with tempfile.TemporaryDirectory() as folder:
             writer = FeatureWriter.begin(Path(folder) / "m.zarr", plan)
             begin = time.perf_counter()
-            extraction._run(model, reader, writer, spec.pooling, device, Progress(n, "", quiet), quiet)
+            extract._run(model, reader, writer, spec.pooling, device, Progress(n, "", quiet), quiet)
             ours.append(time.perf_counter() - begin)
     return statistics.median(ours), statistics.median(bare), n, max(b - a for a, b in bounds)
 

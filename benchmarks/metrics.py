@@ -93,7 +93,7 @@ def compare(sample: int) -> dict[str, Any]:
     import torch
 
     from zooalign import metrics
-    from zooalign.indexing import build_index
+    from zooalign.indexes.build import build_index
 
     torch.set_num_threads(1)
     sides = [model(layers, width, seed) for seed, (layers, width) in enumerate(SHAPES)]
@@ -162,7 +162,8 @@ def whole_matrix() -> dict[str, Any]:
     import tempfile
 
     from zooalign import metrics
-    from zooalign.indexing import Index, build_index
+    from zooalign.indexes.build import build_index
+    from zooalign.indexes.index import Index
 
     models, layers = 60, 25
     kept = 19  # 19 x 19 of 60 x 60 pairs: a tenth
@@ -198,8 +199,8 @@ def null(permutations: int = 200) -> dict[str, Any]:
     import published
     import torch
 
-    from zooalign.indexing import build_index
-    from zooalign.inference import permutation_null
+    from zooalign.alignment.inference import permutation_null
+    from zooalign.indexes.build import build_index
 
     torch.set_num_threads(1)
     sides = [model(layers, width, seed) for seed, (layers, width) in enumerate(SHAPES)]

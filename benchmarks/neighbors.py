@@ -51,7 +51,7 @@ def ours(folder: Path, rows: int, queries: int, threads: int) -> dict[str, Any]:
     import torch
     import zarr
 
-    from zooalign.galleries import nearest_in_gallery
+    from zooalign.indexes.galleries import nearest_in_gallery
 
     torch.set_num_threads(threads)
     array = zarr.open_array(folder / "gallery", mode="r")

@@ -31,18 +31,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import yaml
 
-from zooalign.accounting import read_records
-from zooalign.config import load_sweep, read_config
-from zooalign.dag import Dag, Item
+from zooalign.config.sweep import load_sweep, read_config
+from zooalign.features.store import write_store
 from zooalign.layout import Layout
-from zooalign.provenance import write_json
-from zooalign.store import write_store
+from zooalign.planning.usage import read_records
+from zooalign.registry import plugin
+from zooalign.storage.atomic import write_json
+from zooalign.workflow.work import Item, Work
 
 ROOT = Path(__file__).parents[1]
 SAMPLES, LAYERS, WIDTH = 1024, 4, 64
 
 
-def make_sweep(folder: Path, n_vision: int, n_language: int) -> Dag:
+def make_sweep(folder: Path, n_vision: int, n_language: int) -> Work:
     """Configuration and manifest of a synthetic zoo; nothing is done yet."""
     rows = {row["id"]: row for row in read_config(ROOT / "config/zoo/packaged.yaml")["models"]}
     models = [{**rows["random_vit_s16"], "id": f"vision_{i:03}"} for i in range(n_vision)]
@@ -58,33 +59,37 @@ def make_sweep(folder: Path, n_vision: int, n_language: int) -> Dag:
     folder.mkdir(parents=True)
     (folder / "zoo.yaml").write_text(yaml.safe_dump({"models": models}))
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return Dag(load_sweep(config, folder), Layout(folder / "results"))
+    return Work(load_sweep(config, folder), Layout(folder / "results"))
 
 
-def make_stores(dag: Dag) -> None:
-    """Stores of random features with something in common, and receipts of all that comes before them."""
+def make_stores(work: Work) -> None:
+    """Stores of random features with something in common, the dataset, and records of weights that nobody reads."""
     rng = np.random.default_rng(0)
     common = rng.standard_normal((SAMPLES, 16), np.float32)
     ids = [f"sample-{i}" for i in range(SAMPLES)]
-    for rule in ("build_dataset", "fetch_weights", "extract_features"):
-        for item in dag.items(rule):
-            for file in dag.artefacts(rule, item.parts):
-                file.parent.parent.mkdir(parents=True, exist_ok=True)
-                if rule == "extract_features":
-                    _store(file.parent, item, common, ids, rng)
-                else:
-                    file.parent.mkdir(exist_ok=True)
-                    file.write_text("{}")
-            write_json(dag.layout.item_receipt(rule, *item.parts), {"digest": item.digest})
+    for item in work.items("build_dataset"):
+        work.do(item, print)
+    for item in work.items("fetch_weights"):
+        spec = work.sweep.model(*item.parts)
+        options = plugin("sources", spec.source, "source").Options(**spec.options).model_dump(mode="json")
+        record = {"model": spec.id, "source": spec.source, "version": work.source_version(spec.source)}
+        record |= {"options": options, "sha256": spec.weights_sha256, "files": {}, "sizes": {}}
+        write_json(work.file(*item), record)
+    for item in work.items("extract_features"):
+        path = work.file(*item).parent
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _store(path, item, work.features_digest(*item.parts), common, ids, rng)
 
 
-def _store(path: Path, item: Item, common: np.ndarray, ids: list[str], rng: np.random.Generator) -> None:
+def _store(
+    path: Path, item: Item, digest: str | None, common: np.ndarray, ids: list[str], rng: np.random.Generator
+) -> None:
     noise = rng.standard_normal((LAYERS, SAMPLES, WIDTH), np.float32)
     features = common @ rng.standard_normal((LAYERS, 16, WIDTH), np.float32) + noise
     attributes = {
         "model": {"id": item.parts[1]},
         "dataset": {"name": item.parts[0], "digest": ""},
-        "digest": item.digest,
+        "digest": digest,
         "sample_ids": ids,
         "layer_names": [f"layer{i}" for i in range(LAYERS)],
         "widths": [WIDTH] * LAYERS,
@@ -125,7 +130,7 @@ def local_shares(layout: Layout, timing: dict[str, float], cores: int) -> dict[s
         "useful work": useful / whole,
         "Snakemake: start, DAG, end": around / whole,
         "start of job processes, imports": starts / whole,
-        "inside jobs, between items": inside / whole,
+        "inside jobs, around their work": inside / whole,
         "idle: scheduling, uneven ends": (cores * (last - first) - starts - inside - useful) / whole,
         "jobs": len(jobs),
     }

@@ -11,6 +11,7 @@ docs/metrics.md.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -54,31 +55,48 @@ def cycle_knn(x: torch.Tensor, y: torch.Tensor, k: int) -> float:
 
 def lcs_knn(x: torch.Tensor, y: torch.Tensor, k: int) -> float:
     """Mean length of the longest common subsequence, by a table per sample."""
-    pairs = zip(neighbors(x, k).tolist(), neighbors(y, k).tolist(), strict=True)
-    return float(np.mean([_lcs(a, b) for a, b in pairs]))
+    return float(_per_sample(_lcs, x, y, k).float().mean())
 
 
 def edit_distance_knn(x: torch.Tensor, y: torch.Tensor, k: int) -> float:
-    """One minus the mean Levenshtein distance over k, by a table per sample."""
-    pairs = zip(neighbors(x, k).tolist(), neighbors(y, k).tolist(), strict=True)
-    return 1.0 - float(np.mean([_levenshtein(a, b) for a, b in pairs])) / k
+    """One minus the mean Levenshtein distance over k, by two rows of a table per sample."""
+    return float(1 - _per_sample(_levenshtein, x, y, k).mean() / k)
 
 
-def _lcs(a: list[int], b: list[int]) -> int:
+def _per_sample(
+    compare: Callable[[np.ndarray, np.ndarray], int], x: torch.Tensor, y: torch.Tensor, k: int
+) -> torch.Tensor:
+    """A number per sample from its two lists, which are numpy rows: their elements are numpy scalars."""
+    a, b = neighbors(x, k).numpy(), neighbors(y, k).numpy()
+    found = np.zeros(len(a))
+    for i in range(len(a)):
+        found[i] = compare(a[i], b[i])
+    return torch.tensor(found)
+
+
+def _lcs(a: np.ndarray, b: np.ndarray) -> int:
     table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
-    for i, u in enumerate(a, 1):
-        for j, v in enumerate(b, 1):
-            table[i][j] = table[i - 1][j - 1] + 1 if u == v else max(table[i - 1][j], table[i][j - 1])
+    for i in range(1, len(a) + 1):
+        for j in range(1, len(b) + 1):
+            if a[i - 1] == b[j - 1]:
+                table[i][j] = table[i - 1][j - 1] + 1
+            else:
+                table[i][j] = max(table[i - 1][j], table[i][j - 1])
     return table[-1][-1]
 
 
-def _levenshtein(a: list[int], b: list[int]) -> int:
-    table = [[i + j if i * j == 0 else 0 for j in range(len(b) + 1)] for i in range(len(a) + 1)]
-    for i, u in enumerate(a, 1):
-        for j, v in enumerate(b, 1):
-            change = table[i - 1][j - 1] + (u != v)
-            table[i][j] = min(table[i - 1][j] + 1, table[i][j - 1] + 1, change)
-    return table[-1][-1]
+def _levenshtein(a: np.ndarray, b: np.ndarray) -> int:
+    """As torchaudio computes it, which the published code calls: nothing is compared where two elements agree."""
+    above, row = list(range(len(b) + 1)), [0] * (len(b) + 1)
+    for i in range(1, len(a) + 1):
+        row[0] = i
+        for j in range(1, len(b) + 1):
+            if a[i - 1] == b[j - 1]:
+                row[j] = above[j - 1]
+            else:
+                row[j] = min(above[j - 1] + 1, row[j - 1] + 1, above[j] + 1)
+        above, row = row, above
+    return int(above[-1])
 
 
 def hsic_biased(k: torch.Tensor, m: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
-LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_datasets_packaged", "test_extraction")
+LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_datasets_packaged", "test_features_extract")
 
 
 def pytest_collection_modifyitems(items):

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
 
 
 class ZooalignError(Exception):
-    """Base of every error that is the user's to mend; its text is shown without a traceback."""
+    """Base of every error that is the user's to resolve; its text is shown without a traceback.
+
+    Attributes
+    ----------
+    record : Path or None
+        Where an artefact of a sweep is damaged, the file without which it does not count as made: a job removes it,
+        so that the next run makes the artefact again.
+    """
+
+    def __init__(self, message: str, record: Path | None = None) -> None:
+        super().__init__(message)
+        self.record = record
+
+    def within(self, place: str) -> Self:
+        """The same error with the place in front of its message."""
+        return type(self)(f"{place}: {self}", self.record)
 
 
 class ConfigError(ZooalignError):
@@ -30,7 +47,7 @@ class StoreError(ZooalignError):
     """A stored artefact is incomplete, damaged or not the one asked for; names the path."""
 
 
-class OwnershipError(ZooalignError):
+class LeaseError(ZooalignError):
     """Another process took over the output that this one was writing; names the path and the other one."""
 
 
@@ -39,7 +56,7 @@ class MetricError(ZooalignError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Message for a name that nobody has, with the nearest names first.
+    """Message for an unknown name, with the nearest names first.
 
     Parameters
     ----------

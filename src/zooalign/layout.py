@@ -63,14 +63,6 @@ class Layout:
         """Log of a job."""
         return self.results.joinpath("logs", rule, *parts[:-1], f"{parts[-1]}.log")
 
-    def item_receipt(self, rule: str, *parts: str) -> Path:
-        """Receipt of an item: the digest that its artefacts were made for; there only while they are whole."""
-        return self.results.joinpath("receipts", rule, *parts[:-1], f"{parts[-1] if parts else 'results'}.json")
-
-    def job_receipt(self, rule: str, block: str) -> Path:
-        """Receipt of a job, the one file that Snakemake waits for."""
-        return self.results / "jobs" / rule / f"{block}.json"
-
-    def job_order(self, rule: str, block: str) -> Path:
-        """What a job of several items was asked to do."""
-        return self.results / "jobs" / rule / f"{block}.order.json"
+    def benchmark(self, rule: str, *parts: str) -> Path:
+        """What a job took, as Snakemake measures it."""
+        return self.results.joinpath("benchmarks", rule, *parts[:-1], f"{parts[-1]}.tsv")

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 
+# Parameters called `report` take one line at a time for the log of a job; docstrings do not say it again.
 Report = Callable[[str], None]
 
 

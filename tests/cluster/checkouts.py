@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from ..terminal import default_signals
 from ..workflow.conftest import ROOT, Checkout
 from .processes import wait_for
 from .slurm import STATE, Slurm
@@ -35,7 +36,8 @@ class Controller:
         self._begin = self.output.stat().st_size if self.output.exists() else 0
         with open(self.output, "ab") as file:
             self.process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
-                                            stdout=file, stderr=file, start_new_session=True)  # fmt: skip
+                                            stdout=file, stderr=file, start_new_session=True,
+                                            preexec_fn=default_signals)  # fmt: skip
 
     @property
     def text(self) -> str:
@@ -53,7 +55,7 @@ class Controller:
         """Signal the whole session, as a terminal does with Ctrl-C."""
         os.killpg(self.process.pid, number)
 
-    def wait(self, check: bool = True, seconds: float = 240) -> int:
+    def wait(self, check: bool = True, seconds: float = 1200) -> int:
         """Wait for its end; return the exit status.
 
         Raises
@@ -101,7 +103,7 @@ class ClusterCheckout(Checkout):
         common = {"OMP_NUM_THREADS": "1", "SLURM_CONF": str(STATE / "slurm.conf")}
         return Controller(command, self.folder, {**os.environ, **common, **environment})
 
-    def run(self, *arguments: str, check: bool = True, seconds: float = 240) -> Controller:
+    def run(self, *arguments: str, check: bool = True, seconds: float = 1200) -> Controller:
         """Start it and wait for its end."""
         controller = self.start(*arguments)
         controller.wait(check, seconds)
@@ -117,4 +119,4 @@ class ClusterCheckout(Checkout):
 
     def wait_until_quiet(self) -> None:
         """Wait until no job of this checkout runs or waits."""
-        wait_for(lambda: all(job.is_over for job in self.jobs()), "no job of the checkout left", 120)
+        wait_for(lambda: all(job.is_over for job in self.jobs()), "no job of the checkout left", 400)

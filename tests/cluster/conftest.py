@@ -31,7 +31,6 @@ def prepare(checkout):
     """The reduced sweep: three models, every step; a batch per sample, so that there is something to interrupt."""
     checkout.models = [tiny_vit("vit_a", 1), tiny_vit("vit_b", 2), *packaged("wordllama")]
     checkout.config["extraction"] = {"workers": 0, "max_batch": 1}
-    checkout.config["jobs"] = {"cluster_target_min": 0}
     return checkout
 
 

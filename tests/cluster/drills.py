@@ -111,7 +111,7 @@ class Drill:
 
         def choose() -> bool:
             jobs = [j for j in self.checkout.jobs() if not j.is_over and j.id not in self.left_alone]
-            jobs = [j for j in jobs if f".{model}" in j.comment and partition in ("", j.partition)]
+            jobs = [j for j in jobs if f"_{model}" in j.comment and partition in ("", j.partition)]
             usable = [j for j in jobs if not fails or self._failures[j.comment] < RETRIES]
             if any(j.rule == "extract_features" for j in usable):
                 alive = {b["job"] for b in self.batches() if _runs(b["pid"])}
@@ -119,7 +119,7 @@ class Drill:
             found[:] = [j for j in usable if j.state == "RUNNING"]
             return bool(found) or not self.controller.runs
 
-        wait_for(choose, f"a job to interrupt\n{self.controller.text[-3000:]}", 120)
+        wait_for(choose, f"a job to interrupt\n{self.controller.text[-3000:]}", 400)
         if not found:
             raise SlurmError(f"the sweep ended before the interruption:\n{self.controller.text[-5000:]}")
         job = self.random.choice(found)
@@ -267,7 +267,8 @@ def kill_controller_only(drill: Drill) -> str:
     wait_for(both_run, "a second job for the same output")
     assert drill.slurm.job(job.id).state == "RUNNING"
     log = drill.checkout.folder / "results/logs/extract_features/synthetic" / f"{_model(drill, job)}.log"
-    wait_for(lambda: "waiting: " in log.read_text(), "the second job to wait for the first")
+    # Snakemake removes a job's log when it starts it again.
+    wait_for(lambda: log.exists() and "waiting: " in log.read_text(), "the second job to wait for the first")
     drill.set_pause(drill.pause)
     return f"during {job.rule}"
 

@@ -54,7 +54,7 @@ def _stat(pid: int) -> tuple[str, str]:
     return fields[0], fields[19]
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60.0, pause: float = 0.1) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 240.0, pause: float = 0.1) -> None:
     """Wait until a condition is true.
 
     Raises

@@ -106,8 +106,8 @@ class Job:
 
     @property
     def rule(self) -> str:
-        """Rule of the workflow; Snakemake writes it into the comment."""
-        return re.sub(r"^rule_|_wildcards_.*", "", self.comment)
+        """Rule of the workflow; Snakemake writes it into the comment, of a group after the group's name."""
+        return re.sub(r"^(\w+)_\1$", r"\1", re.sub(r"^rule_|_wildcards_.*", "", self.comment))
 
     @property
     def is_over(self) -> bool:

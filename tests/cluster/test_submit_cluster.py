@@ -14,8 +14,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from zooalign.store import FeatureStore
+from zooalign.features.store import FeatureStore
 
+from ..terminal import default_signals
 from ..workflow.conftest import Checkout, tiny_vit
 from .slurm import GPU_NODES, STATE, wait_for
 
@@ -37,7 +38,8 @@ class Submission:
         with open(self.folder / "output", "w") as output:
             self.process = subprocess.Popen([sys.executable, "-m", "zooalign.cli", "submit", *arguments],
                                             cwd=checkout.folder, env=environment, stdin=subprocess.DEVNULL,
-                                            stdout=output, stderr=output, start_new_session=True)  # fmt: skip
+                                            stdout=output, stderr=output, start_new_session=True,
+                                            preexec_fn=default_signals)  # fmt: skip
 
     @property
     def text(self):
@@ -48,7 +50,7 @@ class Submission:
 
     def ended(self):
         """Its jobs, once SLURM is done with them, which is a moment after their results are there."""
-        wait_for(lambda: all(job.is_over for job in self.jobs()), "the end of all jobs", 60)
+        wait_for(lambda: all(job.is_over for job in self.jobs()), "the end of all jobs")
         return self.jobs()
 
     def running(self, n=1):
@@ -60,10 +62,10 @@ class Submission:
             found[:] = [job for job in self.jobs() if job.state == "RUNNING"]
             return len(found) >= n
 
-        wait_for(look, f"{n} running jobs", 60)
+        wait_for(look, f"{n} running jobs")
         return found
 
-    def wait(self, seconds=420):
+    def wait(self, seconds=1200):
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -127,10 +129,26 @@ def here(checkout, *arguments):
     assert done.returncode == 0, done.stderr
 
 
-def test_an_extraction_survives_its_time_limit(checkout, tmp_path):
-    """64 batches of 1.4 s in a job that may take one minute: SLURM signals it, it is requeued until it is done."""
-    job = checkout.submit("extract", "vit_0", "--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "25",
-                          batch_s=1.4)  # fmt: skip
+@pytest.fixture(scope="module")
+def limited(slurm, tmp_path_factory):
+    """An extraction and a row that reach their time limits, side by side: SLURM takes minutes to requeue a job.
+
+    64 batches of 1.4 s, and features, index and seven pairs of ten seconds, each in a job that may take one minute.
+    """
+    folder = tmp_path_factory.mktemp("limited")
+    extracting, aligning = (
+        SubmitCheckout(folder / "extract", slurm),
+        SubmitCheckout(folder / "align", slurm, models=8),
+    )
+    here(aligning, "align", "vit_6")
+    limits = ("--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "25")
+    extraction = extracting.submit("extract", "vit_0", *limits, batch_s=1.4)
+    row = aligning.submit("align", "vit_7", *limits, batch_s=0.4, pair_s=10)
+    return extraction, row
+
+
+def test_an_extraction_survives_its_time_limit(limited, tmp_path):
+    job, checkout = limited[0], limited[0].checkout
     assert job.wait() == 0, job.text
     [record] = job.ended()
     assert record.restarts >= 2
@@ -150,14 +168,11 @@ def test_an_extraction_survives_its_time_limit(checkout, tmp_path):
     assert list((checkout.folder / "results/logs/submit").iterdir()) == []
 
 
-def test_a_row_survives_its_time_limit(slurm, tmp_path):
-    """Its own features and index first, then seven pairs of ten seconds, in a job that may take one minute."""
-    checkout, whole = (SubmitCheckout(tmp_path / name, slurm, models=8) for name in ("checkout", "whole"))
-    for one in (checkout, whole):
-        here(one, "align", "vit_6")
-    here(whole, "align", "vit_7")
-    row = checkout.submit("align", "vit_7", "--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "25",
-                          batch_s=0.4, pair_s=10)  # fmt: skip
+def test_a_row_survives_its_time_limit(limited, tmp_path):
+    row, checkout = limited[1], limited[1].checkout
+    whole = SubmitCheckout(tmp_path / "whole", checkout.slurm, models=8)
+    for model in ("vit_6", "vit_7"):
+        here(whole, "align", model)
     assert row.wait() == 0, row.text
     [record] = row.ended()
     assert record.restarts >= 1
@@ -174,10 +189,10 @@ def test_admins_may_requeue_and_signal_jobs(checkout, tmp_path):
     """`scontrol requeue` without warning, and the signal alone, which the process that reads images gets as well."""
     job = checkout.submit("extract", "vit_0", "vit_1", "--dataset", "synthetic", batch_s=0.4)
     first, second = sorted(job.running(2), key=lambda record: record.id)
-    wait_for(lambda: len({line["store"] for line in job.notes("batches")}) == 2, "batches of both", 60)
+    wait_for(lambda: len({line["store"] for line in job.notes("batches")}) == 2, "batches of both")
     checkout.slurm.requeue(first.id)
     checkout.slurm.run("scancel", "--signal=USR2", str(second.id))
-    wait_for(lambda: all(record.restarts >= 1 for record in job.jobs()), "both requeued", 60)
+    wait_for(lambda: all(record.restarts >= 1 for record in job.jobs()), "both requeued")
     assert job.wait() == 0, job.text
     assert [record.restarts for record in job.ended()] == [1, 1]
     assert job.done_twice("batches", "store", "start") == 0

@@ -6,16 +6,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from zooalign.capability import linear_probe, measure_capability
-from zooalign.config import CapabilityConfig, ExtractionConfig
-from zooalign.errors import OwnershipError
-from zooalign.store import write_store
-from zooalign.zoo import DatasetSpec
+from zooalign.capability import linear_probe
+from zooalign.capability._runner import measure_capability
+from zooalign.config.manifest import DatasetSpec
+from zooalign.config.sweep import CapabilityConfig, ExtractionConfig
+from zooalign.errors import LeaseError
+from zooalign.features.store import write_store
 
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
-    from zooalign.datasets import build_dataset
+    from zooalign.data.build import build_dataset
 
     folder = tmp_path_factory.mktemp("datasets") / "shapes"
     return build_dataset(DatasetSpec(id="shapes", family="synthetic"), folder, print)
@@ -50,7 +51,7 @@ def test_a_record_of_the_same_digest_is_not_measured_again(probe, monkeypatch):
     assert [p.name for p in probe.path.parent.iterdir()] == ["m.json"]
 
 
-@pytest.mark.parametrize("damage", ["torn", "empty", "another", "key", "value", "digest"])
+@pytest.mark.parametrize("damage", ["torn", "empty", "another", "key", "value", "digest", "edited"])
 def test_a_damaged_or_foreign_record_is_measured_again(probe, damage):
     first = probe()
     record = json.loads(probe.path.read_text())
@@ -61,10 +62,12 @@ def test_a_damaged_or_foreign_record_is_measured_again(probe, damage):
         "key": json.dumps(record | {"further": 1}),
         "value": json.dumps(record | {"value": None}),
         "digest": json.dumps(record | {"digest": "other"}),
+        "edited": json.dumps(record | {"value": record["value"] / 2}),
     }
     probe.path.write_text(changed[damage])
     again = probe()
-    assert again | {"stamp": None} == first | {"stamp": None}
+    made = {"stamp": None, "seal": None}
+    assert again | made == first | made
     assert json.loads(probe.path.read_text()) == again
 
 
@@ -77,10 +80,10 @@ def test_a_record_that_was_taken_over_is_not_written(probe, monkeypatch):
     measure = linear_probe.measure
 
     def lose(*arguments):
-        (probe.path.parent / "m.json.owner").unlink()
+        (probe.path.parent / "m.json.lease").unlink()
         return measure(*arguments)
 
     monkeypatch.setattr(linear_probe, "measure", lose)
-    with pytest.raises(OwnershipError, match=r"m\.json lost its record"):
+    with pytest.raises(LeaseError, match=r"m\.json lost its record"):
         probe()
     assert not probe.path.exists()

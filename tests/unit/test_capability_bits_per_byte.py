@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zooalign.capability import bits_per_byte
-from zooalign.capability._journal import Journal
 from zooalign.capability._record import CapabilityError, CapabilityRecord, ratio_standard_error
 from zooalign.errors import FeatureError
+from zooalign.storage.journal import Journal
 
 BOS, PAD, VOCABULARY = 256, 257, 258
 

@@ -198,7 +198,7 @@ def test_a_feature_that_is_not_finite_names_model_layer_and_sample():
 
 
 def test_a_real_feature_store_is_read(tmp_path):
-    from zooalign.store import FeatureStore, write_store
+    from zooalign.features.store import FeatureStore, write_store
 
     x, labels = blobs(n=120, distance=14.0)
     layers = np.stack([np.zeros_like(x), x]).astype(np.float16)

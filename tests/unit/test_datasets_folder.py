@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from zooalign.datasets import build_dataset, folder
+from zooalign.config.manifest import DatasetSpec
+from zooalign.data.build import build_dataset
+from zooalign.data.samples import Samples
+from zooalign.datasets import folder
 from zooalign.errors import DatasetError
-from zooalign.samples import Samples
-from zooalign.zoo import DatasetSpec
 
 
 def save_images(where: Path) -> None:
@@ -99,20 +100,20 @@ GOOD = HEAD + "red.png,Red,1\n"
     [
         (GOOD + "no.png,Gone,2\n", r"t\.csv, line 3: image 'no.png' does not exist"),
         (GOOD + ",Nothing,2\n", "line 3: empty image"),
-        (GOOD + "../outside.png,Out,2\n", r"line 3: image '\.\./outside\.png' lies outside"),
-        (GOOD + "link.png,Out,2\n", r"line 3: image 'link\.png' lies outside"),
-        (GOOD + "/etc/passwd,Out,2\n", "line 3: image '/etc/passwd' lies outside"),
+        (GOOD + "../outside.png,Out,2\n", r"line 3: image '\.\./outside\.png' is outside"),
+        (GOOD + "link.png,Out,2\n", r"line 3: image 'link\.png' is outside"),
+        (GOOD + "/etc/passwd,Out,2\n", "line 3: image '/etc/passwd' is outside"),
         (GOOD + "broken.png,Broken,2\n", r"line 3: image 'broken\.png' cannot be decoded"),
         (GOOD + "cut.png,Cut,2\n", r"line 3: image 'cut\.png' cannot be decoded"),
         (GOOD + "green.jpg, ,2\n", r"line 3: empty caption of image 'green\.jpg'"),
-        (GOOD + "green.jpg,Green,1\n", "line 3: id '1' already stands on line 2"),
+        (GOOD + "green.jpg,Green,1\n", "line 3: id '1' is already on line 2"),
         (GOOD + "green.jpg,Green,\n", "row 1: the id is empty"),
         (GOOD + "green.jpg,Green, no,2\n", "line 3: 4 cells, the header has 3"),
         (GOOD + 'green.jpg,"Green,2\n', "line 3: unexpected end of data"),
         (GOOD.encode() + b"green.jpg,Gr\xfcn,2\n", "line 3: not UTF-8"),
         ("file,caption\nred.png,Red\n", "unknown column 'image'"),
         ("image,text\nred.png,Red\n", "unknown column 'caption'"),
-        ("image,caption,caption\nred.png,Red,x\n", "line 1: column 'caption' stands twice"),
+        ("image,caption,caption\nred.png,Red,x\n", "line 1: column 'caption' occurs twice"),
         ("image,caption,as_written\nred.png,Red,x\n", "column 'as_written' cannot be a density"),
         (HEAD, "no rows"),
         ("", "no header"),
@@ -158,8 +159,58 @@ def test_missing_table_and_other_suffix(mine):
 def test_fingerprint_follows_content_not_time(mine):
     (mine / "t.csv").write_text(TABLE)
     options = folder.Options(table=str(mine / "t.csv"))
-    before = folder.fingerprint(options)
+    before = folder.fingerprint(options, "mine")
     os.utime(mine / "red.png", (1, 1))
-    assert folder.fingerprint(options) == before
+    assert folder.fingerprint(options, "mine") == before
     Image.new("RGB", (20, 10), "maroon").save(mine / "red.png")
-    assert folder.fingerprint(options) != before
+    assert folder.fingerprint(options, "mine") != before
+
+
+def test_a_name_in_another_unicode_form_is_said_to_be_one(tmp_path):
+    import unicodedata
+
+    (tmp_path / unicodedata.normalize("NFD", "é.png")).write_bytes(b"x")
+    (tmp_path / "t.csv").write_text("image,caption\né.png,a letter\n", encoding="utf-8")
+    spec = DatasetSpec(id="mine", family="folder", options={"table": str(tmp_path / "t.csv")})
+    with pytest.raises(DatasetError, match="differs from the file's name only in its Unicode form"):
+        build_dataset(spec, tmp_path / "out" / "mine", lambda line: None)
+
+
+def test_a_table_lies_beside_the_configuration_and_its_place_does_not_count(tmp_path, monkeypatch):
+    from zooalign.config.identity import dataset_spec_digest
+    from zooalign.config.sweep import load_sweep, read_config
+
+    root = Path(__file__).parents[2]
+    digests = []
+    for place in (tmp_path / "one", tmp_path / "two"):
+        (place / "datasets").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(place / "a.png")
+        (place / "t.csv").write_text("image,caption\na.png,a\n")
+        row = {"id": "mine", "family": "folder", "options": {"table": "t.csv"}}
+        (place / "datasets/mine.yaml").write_text(json.dumps({"datasets": [row]}))
+        config = {**read_config(root / "config.yaml"), "dataset_files": "datasets", "datasets": ["mine"],
+                  "capabilities": [], "figures": [], "tables": ["alignment"]}  # fmt: skip
+        monkeypatch.chdir(tmp_path)
+        sweep = load_sweep(config, [place, root])
+        assert sweep.dataset("mine").options["table"] == str(place / "t.csv")
+        digests.append(dataset_spec_digest(sweep.dataset("mine")))
+    assert digests[0] == digests[1]
+
+
+def test_the_type_that_was_tried_is_no_key():
+    from zooalign.config.sweep import load_sweep, read_config
+    from zooalign.errors import ConfigError
+
+    root = Path(__file__).parents[2]
+    with pytest.raises(ConfigError, match=r"config.yaml: models: Input should be a list"):
+        load_sweep({**read_config(root / "config.yaml"), "models": 3}, root)
+
+
+def test_a_scan_larger_than_pillow_takes_is_scaled_down_where_that_is_asked(mine, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90)  # refused above 180
+    Image.new("RGB", (200, 100), "red").save(mine / "red.png")
+    with pytest.raises(DatasetError, match=r"Image size .*; set longest_side"):
+        build(mine, "t.csv", "image,caption\nred.png,red\n")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)  # as stored it is 64 x 32
+    samples = build(mine, "t.csv", "image,caption\nred.png,red\n", longest_side=64)
+    assert samples.image(0).size == (64, 32)

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zooalign.datasets import build_dataset, emoji, pictures
-from zooalign.datasets._debian import unpacked
+from zooalign.config.manifest import DatasetSpec
+from zooalign.data.build import build_dataset
+from zooalign.data.samples import Samples
+from zooalign.datasets import emoji, pictures
 from zooalign.datasets._emoji_groups import group_of
+from zooalign.datasets.pictures.debian import unpacked
 from zooalign.errors import DatasetError
-from zooalign.samples import Samples
-from zooalign.zoo import DatasetSpec
 
 IDS_DIGEST = {
     "emoji": "6d8e319e0c2d663efa841fa09cfce772e3829168b8902a8c2e0d26701d33c737",
@@ -132,7 +133,7 @@ def test_emoji_has_an_end(tmp_path):
 
 def test_a_smaller_set_is_the_beginning(builds, tmp_path):
     emoji.build(emoji.Options(n=20), tmp_path / "few", lambda line: None)
-    from zooalign.samples import open_samples
+    from zooalign.data.samples import open_samples
 
     assert open_samples(tmp_path / "few").ids == builds["emoji"].ids[:20]
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zooalign.datasets import build_dataset, digits, hub, openwebtext, synthetic
-from zooalign.discovery import room, rooms
+from zooalign.config.identity import dataset_spec_digest
+from zooalign.config.manifest import DatasetSpec, read_datasets
+from zooalign.data.build import build_dataset
+from zooalign.data.samples import KINDS, Samples, open_samples
+from zooalign.datasets import digits, hub, openwebtext, synthetic
 from zooalign.errors import DatasetError
-from zooalign.samples import KINDS, Samples, open_samples
-from zooalign.zoo import DatasetSpec, read_datasets
+from zooalign.registry import plugin, plugin_names
 
 
 def quiet(line: str) -> None:
@@ -27,9 +29,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("name", rooms("datasets"))
+@pytest.mark.parametrize("name", plugin_names("datasets"))
 def test_every_family_declares_itself(name):
-    family = room("datasets", name, "dataset family")
+    family = plugin("datasets", name, "dataset family")
     assert isinstance(family.VERSION, int)
     assert family.KIND in KINDS
     assert all(field.description for field in family.Options.model_fields.values())
@@ -40,7 +42,9 @@ def test_every_family_declares_itself(name):
 def test_rows_of_the_repository_are_valid():
     found = read_datasets(Path(__file__).parents[2] / "config" / "datasets")
     assert {"emoji", "pictures", "openwebtext", "digits", "synthetic"} <= set(found)
-    assert all(spec.kind in KINDS and len(spec.digest()) >= 16 and spec.description for spec in found.values())
+    assert all(
+        spec.kind in KINDS and len(dataset_spec_digest(spec)) >= 16 and spec.description for spec in found.values()
+    )
 
 
 def test_folder_is_named_like_the_dataset(tmp_path):
@@ -88,7 +92,7 @@ def test_byte_budget_below_the_first_document(tmp_path):
 
 
 def test_missing_package_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr("zooalign.datasets._packages.find_spec", lambda name: None)
+    monkeypatch.setattr("zooalign.data.packages.find_spec", lambda name: None)
     with pytest.raises(DatasetError, match=r"pip install --no-deps evals==3\.0\.1\.post1"):
         openwebtext.build(openwebtext.Options(), tmp_path / "texts", quiet)
 
@@ -217,8 +221,8 @@ def test_hub_errors(saved, tmp_path):
 
 
 def test_hub_fingerprint_follows_the_saved_content(saved):
-    assert hub.fingerprint(hub.Options(path=str(saved)))
-    assert hub.fingerprint(hub.Options(path="somebody/something", revision="x")) is None
+    assert hub.fingerprint(hub.Options(path=str(saved)), "mine")
+    assert hub.fingerprint(hub.Options(path="somebody/something", revision="x"), "mine") is None
 
 
 def test_opening_by_path_and_string_is_the_same(tmp_path):

@@ -59,6 +59,14 @@ def sweep(vision=tuple(VISION), language=None, seed=0):
     return pd.DataFrame(rows, columns=columns), capability, models
 
 
+def shown(room, **options):
+    """Options of a figure as the default configuration gives them."""
+    chosen = {"dataset": "pictures", "metric": "mutual_knn", "k": 10, "symmetric": True}
+    if room is scatter:
+        chosen["capability"] = "bits_per_byte"
+    return room.Options(**chosen | options)
+
+
 @pytest.fixture
 def drawn(monkeypatch, tmp_path):
     """Draw a figure and return it as matplotlib has it, with every text's words."""
@@ -67,7 +75,7 @@ def drawn(monkeypatch, tmp_path):
         kept = []
         save = _drawing.save
         monkeypatch.setattr(_drawing, "save", lambda figure, path: (kept.append(figure), save(figure, path))[1])
-        paths = room.make(*tables, room.Options(dataset="pictures", **options), tmp_path / "figure")
+        paths = room.make(*tables, shown(room, **options), tmp_path / "figure")
         monkeypatch.undo()
         assert [p.name for p in paths] == ["figure.svg", "figure.png"]
         return kept[0]
@@ -315,7 +323,7 @@ def test_bytes_repeat_whatever_the_order_and_the_users_style(room, tmp_path):
     import matplotlib
 
     alignment, capability, models = sweep()
-    options = room.Options(dataset="pictures")
+    options = shown(room)
     first = room.make(alignment, capability, models, options, tmp_path / "a.one")
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": "other"}):
         shuffled = alignment.sample(frac=1, random_state=2), capability.iloc[::-1], models.iloc[::-1]

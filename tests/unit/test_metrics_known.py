@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from zooalign import metrics
-from zooalign.indexing import NEEDS, build_index
-from zooalign.preparation import Preparation
+from zooalign.indexes.build import build_index
+from zooalign.indexes.index import NEEDS
+from zooalign.indexes.preparation import Preparation
 
 DATA = Path(__file__).parents[1] / "data"
 ANSWERS = json.loads((DATA / "layers_256.json").read_text())["scores"]

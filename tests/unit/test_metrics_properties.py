@@ -16,18 +16,19 @@ from hypothesis import strategies as st
 
 from zooalign import metrics
 from zooalign.errors import MetricError
-from zooalign.indexing import NEEDS, Index, build_index
-from zooalign.preparation import Preparation
+from zooalign.indexes.build import build_index
+from zooalign.indexes.index import NEEDS
+from zooalign.indexes.preparation import Preparation
 
 NAMES = metrics.names()
-DECLARED = ("VERSION", "NEEDS", "TAKES_K", "SYMMETRIC", "RANGE", "IDENTITY", "HAS_TERMS")
+DECLARED = ("VERSION", "NEEDS", "TAKES_K", "SYMMETRIC", "RANGE", "IDENTITY", "HAS_TERMS", "QUANTITY")
 # float32 kernels and float64 sums; in rsa two ranks may swap when a distance is rounded
 CLOSE = {"atol": 2e-5, "rtol": 0}
 seeds = st.integers(0, 2**16)
 quick = settings(deadline=None, max_examples=8, derandomize=True)
 
 
-def layers_of(seed, n=48, widths=(6, 17), signal=1.0, shared=0):
+def layers_of(seed, n=48, widths=(12, 17), signal=1.0, shared=0):
     """A model: layers that see the same hidden causes (drawn from `shared`) through noise."""
     cause = np.random.default_rng(10_000 + shared).standard_normal((n, 5))
     rng = np.random.default_rng(seed)
@@ -68,6 +69,19 @@ def test_declares_everything(name):
     for function in ("matrix", "chance"):
         assert "References" in inspect.getdoc(module.matrix)
         assert inspect.getdoc(getattr(module, function))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_axis_label_comes_from_the_metric(name):
+    """It names k where there is one, and fits on the axis of the smallest figure."""
+    module = metrics.get(name)
+    assert ("{k}" in module.QUANTITY) == module.TAKES_K
+    label = metrics.quantity(name, 17 if module.TAKES_K else None)
+    assert ("17" in label) == module.TAKES_K
+    assert "{" not in label
+    assert 20 < len(label) < 80
+    assert label[0].islower() or label[0].isdigit() or label.startswith("Gaussian")
+    assert [other for other in NAMES if metrics.quantity(other, 17) == label] == [name]
 
 
 def test_every_file_is_a_metric_and_documented():
@@ -203,7 +217,7 @@ def test_chance_level(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_do_not_see_each_other(name):
     """A score has the same bits whatever other layers are scored with it."""
-    x, y = layers_of(1, widths=(5, 6, 7, 8, 9)), layers_of(2, widths=(4, 11, 6))
+    x, y = layers_of(1, widths=(10, 16, 17, 18, 19)), layers_of(2, widths=(14, 11, 16))
     whole = value(name, index_of(x), index_of(y))
     for i, a in enumerate(x):
         for j, b in enumerate(y):
@@ -213,28 +227,29 @@ def test_layers_do_not_see_each_other(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_many_layers_cross_every_block(name):
     """More layers than the kernels hold in one group, unevenly."""
-    x = layers_of(1, n=20, widths=(3,) * 35)
-    y = layers_of(2, n=20, widths=(3,) * 3)
+    x = layers_of(1, n=20, widths=(10,) * 35)
+    y = layers_of(2, n=20, widths=(10,) * 3)
     whole = value(name, index_of(x, 19), index_of(y, 19))
     last = value(name, index_of(x[-1:], 19), index_of(y, 19))
     np.testing.assert_array_equal(whole[-1:], last)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_constant_layer_is_undefined_or_defined_by_ties_but_never_invented(name):
-    x = index_of([np.ones((20, 3), np.float32), layers_of(1, n=20)[0]], 19)
+def test_constant_layer_is_undefined_and_never_invented(name):
+    x = index_of([np.ones((20, 12), np.float32), layers_of(1, n=20)[0]], 19)
     y = index_of(layers_of(2, n=20), 19)
     found = value(name, x, y)
-    reads_lists_only = {"neighbors"} == metrics.get(name).NEEDS or name in ("cknna", "cknna_exact")
     assert np.isfinite(found[1]).all()
-    assert np.isfinite(found[0]).all() if reads_lists_only else np.isnan(found[0]).all()
+    assert np.isnan(found[0]).all()
     assert metrics.best(found)[0] == np.nanmax(found)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("n", [4, 10])
 def test_smallest_sets_and_k_at_half(name, n):
-    x, y = (index_of(layers_of(s, n=n, widths=(3,)), n - 1) for s in (1, 2))
+    if name == "svcca_published" and n < 10:
+        pytest.skip("as the published code, it refuses fewer than ten samples: tested in test_metrics_degenerate")
+    x, y = (index_of(layers_of(s, n=n, widths=(3 if n < 10 else 10,)), n - 1) for s in (1, 2))
     assert np.isfinite(value(name, x, y, n // 2)).all()
     assert np.isfinite(value(name, x, x, n - 1)).all()
 
@@ -262,6 +277,15 @@ def test_order_of_the_neighbour_metrics(a, b, k):
     for lower, upper in ((edit, lcs), (lcs, mutual), (jaccard, mutual)):
         assert (lower <= upper + 1e-12).all()
     np.testing.assert_allclose(mutual * k * 48, np.round(mutual * k * 48), atol=1e-9)
+
+
+@given(a=seeds, b=seeds, c=seeds, k=st.integers(1, 47))
+@settings(deadline=None, max_examples=40, derandomize=True)
+def test_overlap_with_a_third_model_bounds_that_of_two(a, b, c, k):
+    """Of k neighbours, those shared by A and B and those shared by B and C cannot avoid each other beyond k."""
+    x, y, z = model(a % 20), model(20 + b % 20), model(c % 40)
+    first, second, direct = (value("mutual_knn", *pair, k) for pair in ((x, y), (y, z), (x, z)))
+    assert (direct[:, None, :] >= first[:, :, None] + second[None, :, :] - 1 - 1e-12).all()
 
 
 def test_all_neighbours_are_common_in_the_end():
@@ -344,87 +368,3 @@ def test_absent_layer_is_refused():
 def test_unknown_metric_names_the_nearest():
     with pytest.raises(MetricError, match="did you mean 'mutual_knn'"):
         metrics.get("mutal_knn")
-
-
-def test_svcca_is_numpys_svd():
-    x, y = layers_of(4, widths=(30, 14)), layers_of(5, widths=(12, 33))
-
-    def basis(v):
-        v = v.astype(float) / np.linalg.norm(v.astype(float), axis=1, keepdims=True)
-        v -= v.mean(axis=0)
-        return np.linalg.svd(v / v.std(axis=0), full_matrices=False)[0][:, :10]
-
-    expected = [[np.linalg.svd(basis(a).T @ basis(b), compute_uv=False).mean() for b in y] for a in x]
-    np.testing.assert_allclose(value("svcca", index_of(x), index_of(y)), expected, atol=1e-6)
-
-
-def test_krylov_subspace_is_the_full_decompositions():
-    """Wide enough for the iterative path, with and without a gap behind the tenth value."""
-    from zooalign.kernel_matrices import leading_eigenpairs
-
-    rng = np.random.default_rng(0)
-    q = np.linalg.qr(rng.standard_normal((300, 300)))[0]
-    for spectrum in (np.arange(1.0, 301.0) ** -0.7, 1.0 + 0.01 * rng.random(300)):
-        spectrum = np.sort(spectrum)[::-1]
-        values, vectors = leading_eigenpairs((q * spectrum) @ q.T, 10)
-        np.testing.assert_allclose(values, spectrum[:10], rtol=1e-10)
-        angles = np.linalg.svd(q[:, :10].T @ vectors, compute_uv=False)
-        np.testing.assert_allclose(angles, 1.0, atol=1e-9)
-
-
-def test_rsa_is_scipys_spearman():
-    from scipy.stats import spearmanr
-
-    x, y = layers_of(4), layers_of(5)
-    upper = np.triu_indices(48, 1)
-    expected = [[spearmanr(reference_kernel(a)[upper], reference_kernel(b)[upper])[0] for b in y] for a in x]
-    np.testing.assert_allclose(value("rsa", index_of(x), index_of(y)), expected, atol=1e-5)
-
-
-def test_procrustes_is_scipys_rotation():
-    from scipy.linalg import orthogonal_procrustes
-
-    x, y = (layers_of(s, widths=(9,)) for s in (4, 5))
-    a, b = (v[0] / np.linalg.norm(v[0], axis=1, keepdims=True) for v in (x, y))
-    a, b = ((v - v.mean(axis=0)) / np.linalg.norm(v - v.mean(axis=0)) for v in (a.astype(float), b.astype(float)))
-    rotation, nuclear = orthogonal_procrustes(a, b)
-    found = value("procrustes", index_of(x), index_of(y))[0, 0]
-    assert found == pytest.approx(nuclear, abs=1e-6)
-    assert 2 - 2 * found == pytest.approx(np.linalg.norm(a @ rotation - b) ** 2, abs=1e-6)
-
-
-def test_rbf_kernels_against_scipy():
-    from scipy.spatial.distance import pdist, squareform
-
-    x, y = layers_of(4), layers_of(5)
-    n = 48
-    centring = np.eye(n) - 1 / n
-
-    def kernel(v, median):
-        v = v.astype(float) / np.linalg.norm(v.astype(float), axis=1, keepdims=True)
-        d = pdist(v, "sqeuclidean")
-        sigma2 = np.sort(d)[int(0.5 * d.size)] if median else 1.0
-        return centring @ np.exp(-squareform(d) / (2 * sigma2)) @ centring
-
-    for name, median in (("cka_rbf", False), ("cka_rbf_median", True)):
-        expected = np.empty((2, 2))
-        for i, a in enumerate(x):
-            for j, b in enumerate(y):
-                k, m = kernel(a, median), kernel(b, median)
-                expected[i, j] = (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
-        np.testing.assert_allclose(value(name, index_of(x), index_of(y)), expected, atol=2e-6)
-
-
-def test_published_constant_hurts_only_where_documented():
-    """Mean cosine .997: the published unbiased CKA of a model with itself is far from 1, ours is 1."""
-    rng = np.random.default_rng(0)
-    x = index_of([(rng.standard_normal((200, 64)) + 18).astype(np.float32)], 10)
-    assert value("unbiased_cka", x, x)[0, 0] == pytest.approx(1.0, abs=1e-9)
-    assert value("unbiased_cka_published", x, x)[0, 0] < 0.9
-
-
-def test_indexes_without_what_is_needed_say_so():
-    bare = build_index(layers_of(1), k_max=5, name="bare")
-    assert isinstance(bare, Index)
-    with pytest.raises(MetricError, match="bare holds neighbors but not 'gram'"):
-        metrics.get("cka").matrix(bare, bare)

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
+from zooalign.config.manifest import DatasetSpec, ModelSpec
 from zooalign.errors import DatasetError, WeightsError
+from zooalign.models.loading import fetch_weights, load_model
 from zooalign.network import offline, stay_offline
-from zooalign.sources import fetch_weights, load_model
-from zooalign.zoo import DatasetSpec, ModelSpec
 
 VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 
@@ -98,10 +98,12 @@ def hub_folder(kind, folder):
         save_for_hf(network, folder, model_args=arguments, safe_serialization=True)
         return {"path": str(folder)}
     import tokenizers
-    import transformers
 
+    from zooalign.sources._torchvision import import_transformers
+
+    transformers = import_transformers()
     config = transformers.LlamaConfig(
-        vocab_size=99, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
+        vocab_size=2, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
     )
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "<s>": 1}, unk_token="a"))
@@ -138,8 +140,8 @@ def test_loading_a_fetched_model_reaches_for_nothing(no_network, zoo, tmp_path, 
 
 
 def test_reading_a_dataset_reaches_for_nothing(no_network, tmp_path):
-    from zooalign.datasets import build_dataset
-    from zooalign.readers import Pictures
+    from zooalign.data.build import build_dataset
+    from zooalign.features.batches import Pictures
 
     samples = build_dataset(DatasetSpec(id="shapes", family="synthetic"), tmp_path / "shapes", print)
     assert Pictures(samples, lambda image: image.size)[0] == samples.image(0).size
@@ -156,12 +158,12 @@ def test_reading_a_dataset_reaches_for_nothing(no_network, tmp_path):
 )
 def test_weights_whose_file_went_missing_are_not_fetched_while_loading(no_network, zoo, tmp_path, source, options):
     """Nothing is asked of the network, although the folder says that they were fetched."""
-    from zooalign.discovery import room
+    from zooalign.registry import plugin
 
     modality = "vision" if source == "timm" else "language"
     spec = next(s for s in zoo.values() if s.modality == modality and not s.control)
     row = ModelSpec(**(spec.model_dump() | {"source": source, "options": options}))
-    module = room("sources", source, "source")
+    module = plugin("sources", source, "source")
     record = {"version": module.VERSION, "options": module.Options(**options).model_dump(mode="json"), "files": {}}
     (tmp_path / "weights.json").write_text(json.dumps(record))
     with pytest.raises(WeightsError, match=rf"model '{row.id}': .*are not here: run .*fetch_weights"):
@@ -170,7 +172,7 @@ def test_weights_whose_file_went_missing_are_not_fetched_while_loading(no_networ
 
 
 def test_what_is_missing_names_the_command_that_fetches_it(zoo, tmp_path):
-    from zooalign.samples import open_samples
+    from zooalign.data.samples import open_samples
 
     with pytest.raises(
         WeightsError, match=r"its weights are not here.*`snakemake --until fetch_weights` where there"

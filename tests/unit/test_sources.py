@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from zooalign.config.manifest import ModelSpec
 from zooalign.errors import ConfigError, WeightsError
+from zooalign.models.loading import fetch_weights, load_model
 from zooalign.provenance import file_sha256
-from zooalign.sources import fetch_weights, load_model
-from zooalign.zoo import ModelSpec
 
 WRONG = "0" * 64
 
@@ -45,7 +45,7 @@ def test_weights_that_are_there_are_not_fetched_again(
     zoo: dict[str, ModelSpec], fetched: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fetched("textgenrnn")
-    monkeypatch.setattr("zooalign.sources.char_lstm.weight_file", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("zooalign.sources.packaged.char_lstm.weight_file", lambda *_: pytest.fail("read again"))
     lines: list[str] = []
     record = fetch_weights(zoo["textgenrnn"], folder, lines.append)
     assert record == json.loads((folder / "weights.json").read_text())
@@ -144,7 +144,7 @@ def test_version_changed_since_fetching_is_named(
     zoo: dict[str, ModelSpec], fetched: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fetched("textgenrnn")
-    monkeypatch.setattr("zooalign.sources.char_lstm.VERSION", 99)
+    monkeypatch.setattr("zooalign.sources.packaged.char_lstm.VERSION", 99)
     with pytest.raises(WeightsError, match="by version 1 of its source, now 99"):
         load_model(zoo["textgenrnn"], folder)
 

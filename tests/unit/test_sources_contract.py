@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from zooalign.models import LanguageModel, VisionModel
-from zooalign.pooling import pool_language, pool_vision
-from zooalign.sources import load_model
-from zooalign.zoo import ModelSpec
+from zooalign.config.manifest import ModelSpec
+from zooalign.models.loading import load_model
+from zooalign.models.model import LanguageModel, VisionModel
+from zooalign.models.pooling import pool_language, pool_vision
 
 # Widths of the layers, in order, as the architectures define them.
 WIDTHS = {

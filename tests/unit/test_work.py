@@ -1,4 +1,4 @@
-"""Blocks of items: one that fails stops no other, a killed job's suspect comes last, receipts tell the truth."""
+"""Doing items outside Snakemake, and what a job leaves behind when it ends before its time."""
 
 import json
 import os
@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from zooalign.config import load_sweep, read_config
-from zooalign.dag import Block, Dag
+from zooalign.config.sweep import load_sweep, read_config
 from zooalign.errors import ZooalignError
 from zooalign.layout import Layout
-from zooalign.store import FeatureStore
-from zooalign.work import _suspects_last, do_block, do_item
+from zooalign.workflow.job import job, workflow_job
+from zooalign.workflow.work import Item, Work
 
 
 def tiny(name, **changes):
@@ -49,92 +48,88 @@ def place(tmp_path, monkeypatch):
     return config
 
 
-def everything(config, rule, name="all"):
-    """Sweep, layout, and one block of all items of a rule."""
-    sweep, layout = load_sweep(config), Layout(Path("results"))
-    return sweep, layout, Block(rule, name, Dag(sweep, layout).items(rule))
+def open_work(config, **options):
+    return Work(load_sweep(config), Layout(Path("results")), **options)
 
 
-def test_a_failing_item_stops_no_other_and_leaves_no_receipt(place, capfd):
-    sweep, layout, block = everything(place, "fetch_weights")
-    with pytest.raises(SystemExit) as ended:
-        do_block(sweep, layout, block, {}, attempt=1)
-    assert ended.value.code == 1
-    dag = Dag(sweep, layout)
-    assert [dag.is_done(item) for item in block.items] == [True, False, True]
-    assert not layout.job_receipt("fetch_weights", "all").exists()
-    said = capfd.readouterr()
-    assert "1 of 3 items failed: broken" in said.err
-    assert "ERROR: model 'broken'" in said.err
-    assert "no_such_vit" in layout.log("fetch_weights", "broken").read_text()
+def test_an_item_is_done_once_and_again_only_if_it_is_asked_for(place):
+    item, said = Item("fetch_weights", ("a",)), []
+    work = open_work(place)
+    work.do(item, said.append)
+    assert work.is_done(item)
+    record = work.file(*item)
+    before = record.stat().st_ino
+    work.do(item, said.append)
+    assert record.stat().st_ino == before
+    assert said[-1].startswith("already there")
+    open_work(place, anew=("fetch_weights",)).do(item, said.append)
+    assert record.stat().st_ino != before
 
 
-def test_a_second_attempt_does_what_is_missing_only(place):
-    sweep, layout, block = everything(place, "fetch_weights")
-    with pytest.raises(SystemExit):
-        do_block(sweep, layout, block, {}, attempt=1)
-    before = (layout.weights("a") / "weights.json").stat()
-    good = Block("fetch_weights", "good", tuple(i for i in block.items if i.name != "broken"))
-    do_block(sweep, layout, good, {}, attempt=2)
-    assert (layout.weights("a") / "weights.json").stat() == before
-    assert layout.log("fetch_weights", "a").read_text().count("already there") == 1
-    receipt = json.loads(layout.job_receipt("fetch_weights", "good").read_text())
-    assert [name for name, _ in receipt["items"]] == ["a", "c"]
-
-
-def test_what_was_at_work_when_a_job_was_killed_comes_last(place):
-    _, layout, block = everything(place, "fetch_weights")
-    mark = layout.job_receipt("fetch_weights", "all").with_suffix(".now")
-    mark.parent.mkdir(parents=True)
-    assert [i.name for i in _suspects_last(layout, block)] == ["a", "broken", "c"]
-    mark.write_text("a")
-    assert [i.name for i in _suspects_last(layout, block)] == ["broken", "c", "a"]
-
-
-def test_models_side_by_side_give_the_same_features(place):
-    place["jobs"] = {"side_by_side": 2}
-    sweep, layout, weights = everything(place, "fetch_weights")
-    with pytest.raises(SystemExit):
-        do_block(sweep, layout, weights, {}, attempt=1)
-    do_block(*everything(place, "build_dataset"), {}, attempt=1)
-    _, _, block = everything(place, "extract_features")
-    good = Block("extract_features", "pair", tuple(i for i in block.items if i.parts[1] != "broken"))
-    do_block(sweep, layout, good, {}, attempt=1)
-    together = [FeatureStore.open(layout.features("synthetic", m)).layer(-1).copy() for m in "ac"]
-    for item in good.items:
-        (layout.features(*item.parts) / "zarr.json").unlink()
-    alone, _, _ = everything({**place, "jobs": {}}, "extract_features")
-    do_block(alone, layout, good, {}, attempt=1)
-    again = [FeatureStore.open(layout.features("synthetic", m)).layer(-1) for m in "ac"]
-    assert all((x == y).all() for x, y in zip(together, again, strict=True))
-
-
-def test_no_receipt_stands_beside_artefacts_that_are_being_replaced(place):
-    """SIGKILL at random moments of one item: a receipt is there only if the artefacts are whole."""
+def test_what_passes_for_done_after_a_kill_can_be_loaded(place):
+    """SIGKILL at random moments of one item."""
     program = (
-        "import sys; from pathlib import Path; from zooalign.config import *; from zooalign.layout import Layout;"
-        "from zooalign.work import do_item; sweep = load_sweep(read_config(Path('config.yaml')));"
-        "do_item(sweep, Layout(Path('results')), 'fetch_weights', ('a',), print)"
+        "from pathlib import Path; from zooalign.config.sweep import *; from zooalign.layout import Layout;"
+        "from zooalign.workflow.work import Item, Work; sweep = load_sweep(read_config(Path('config.yaml')));"
+        "Work(sweep, Layout(Path('results')), anew=('*',)).do(Item('fetch_weights', ('a',)), print)"
     )
-    sweep, layout, block = everything(place, "fetch_weights")
-    item = block.items[0]
+    item = Item("fetch_weights", ("a",))
     for after in (0.5, 1.5, 2.5, 3.5):
-        layout.item_receipt("fetch_weights", "a").unlink(missing_ok=True)
         child = subprocess.Popen(
             [sys.executable, "-c", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         time.sleep(after)
         child.send_signal(signal.SIGKILL)
         child.wait()
-        if Dag(sweep, layout).is_done(item):
-            from zooalign.sources import load_model
+        work = open_work(place)
+        if work.is_done(item):
+            from zooalign.models.loading import load_model
 
-            assert load_model(sweep.model("a"), layout.weights("a")).layer_names
-    do_item(sweep, layout, "fetch_weights", ("a",), print)
-    assert Dag(sweep, layout).is_done(item)
+            assert load_model(work.sweep.model("a"), work.layout.weights("a")).layer_names
+    work.do(item, print)
+    assert work.is_done(item)
 
 
-def test_an_unknown_rule_is_named(place):
-    sweep, layout, _ = everything(place, "fetch_weights")
-    with pytest.raises(ZooalignError, match=r"unknown rule 'extract_featurs': did you mean 'extract_features'"):
-        do_item(sweep, layout, "extract_featurs", ("synthetic", "a"), print)
+def test_a_job_logs_and_records_what_it_took_and_leaves_no_empty_folder(place):
+    work = open_work(place)
+    item = Item("fetch_weights", ("a",))
+    about, log = work.about(item), work.log(item)
+    work.file(*item).parent.mkdir(parents=True)  # as Snakemake does before a job
+    with pytest.raises(SystemExit), workflow_job(str(log), about, {"attempt": 2, "mem_mb": 900}):
+        raise ZooalignError("no such thing")
+    assert not work.file(*item).parent.exists()
+    assert "ERROR: no such thing" in log.read_text()
+    with workflow_job(str(log), about, {}):
+        work.do(item, print)
+    with workflow_job(str(log), about, {}):
+        pass
+    lines = [
+        json.loads(line)
+        for f in Path("results/logs/accounting").glob("*")
+        for line in f.read_text().split("\n")
+        if line
+    ]
+    assert [(line["items"][0]["state"], line["attempt"]) for line in lines] == [
+        ("failed", 2),
+        ("done", 1),
+        ("kept", 1),
+    ]
+    assert {tuple(line["items"][0]["parts"]) for line in lines} == {("a",)}
+
+
+def test_a_log_holds_all_attempts_though_snakemake_removes_it_before_each(tmp_path):
+    log = tmp_path / "logs/extract_features/emoji/m.log"
+    for attempt in ("first", "second", "third"):
+        with job(log, "extract_features emoji/m") as report:
+            report(attempt)
+            if attempt == "first":
+                log.unlink()  # as a second job for the same output does while the first one runs
+                with job(log, "extract_features emoji/m") as other:
+                    other("meanwhile")
+                report("goes on")
+        said = [line.partition(" ")[2] for line in log.read_text().splitlines()]
+        assert attempt in said
+        log.unlink()
+    assert [word for word in said if word in ("first", "meanwhile", "goes on", "second", "third")] == [
+        "first", "meanwhile", "goes on", "second", "third",
+    ]  # fmt: skip

@@ -6,13 +6,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
+
+from .forks import run_snakemake
 
 ROOT = Path(__file__).parents[2]
+# Jobs that make all tables and figures of the small sweep.
+RESULTS = {"make_table_alignment": 1, "make_table_capability_alignment": 1, "make_figure": 1}
 VISION = {
     "modality": "vision",
     "source": "random",
@@ -54,6 +58,12 @@ def packaged(*names):
     return [found[name] for name in names]
 
 
+def counted(text):
+    """Jobs by rule, from what Snakemake says before a run."""
+    found = {rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M)}
+    return {rule: n for rule, n in found.items() if rule not in ("total", "all")}
+
+
 class Checkout:
     """A working directory with its own configuration and results; the workflow is the repository's."""
 
@@ -75,14 +85,11 @@ class Checkout:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config))
         (self.folder / "zoo.yaml").write_text(yaml.safe_dump({"models": self.models}))
 
-    def snakemake(self, *arguments, check=True, timeout=500):
+    def snakemake(self, *arguments, check=True, timeout=1500):
         self.write()
-        command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
+        command = ["--snakefile", ROOT / "Snakefile", "--cores", "2",
                    "--workflow-profile", ROOT / "profiles/default", *arguments]  # fmt: skip
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, text=True, capture_output=True, timeout=timeout
-        )
+        done = run_snakemake(command, self.folder, {**os.environ, "OMP_NUM_THREADS": "1"}, timeout)
         if check and done.returncode:
             raise AssertionError(done.stdout[-3000:] + done.stderr[-6000:])
         return done
@@ -90,14 +97,12 @@ class Checkout:
     def due(self):
         """Jobs that the next run will do, by rule, as Snakemake counts them."""
         text = self.snakemake("-n", "--quiet", "rules").stdout
-        found = Counter({rule: int(n) for rule, n in re.findall(r"^(\w+) +(\d+)$", text, re.M)})
-        del found["total"], found["all"]
-        return dict(found)
+        return counted(text)
 
     def cli(self, *arguments):
         self.write()
         return subprocess.run([sys.executable, "-m", "zooalign.cli", *arguments], cwd=self.folder, text=True,
-                              capture_output=True, timeout=120)  # fmt: skip
+                              capture_output=True, timeout=600)  # fmt: skip
 
     def receipt(self, model, dataset="synthetic"):
         return json.loads((self.folder / f"results/alignment/{dataset}/{model}.receipt.json").read_text())
@@ -115,9 +120,16 @@ class Checkout:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """The finished sweep itself: never change it."""
-    checkout = Checkout(tmp_path_factory.mktemp("sweep") / "checkout")
-    checkout.first = checkout.snakemake()
+    """The finished sweep itself, made by the first worker that asks for it: never change it."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "finished"
+    checkout = Checkout(folder / "checkout")
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / "lock"):
+        if not (folder / "said.json").exists():
+            done = checkout.snakemake()
+            (folder / "said.json").write_text(json.dumps([done.stdout, done.stderr]))
+    checkout.said = "".join(json.loads((folder / "said.json").read_text()))
     return checkout
 
 

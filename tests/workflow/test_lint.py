@@ -1,5 +1,6 @@
 """The rules of the house that programs can check."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def run(*command):
-    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, text=True, capture_output=True, timeout=300)
+def run(*command, timeout=300):
+    done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, text=True, capture_output=True, timeout=timeout)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
 
 
@@ -26,6 +27,14 @@ def run(*command):
 )
 def test_lint(command):
     run(*command)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(shutil.which("node") is None, reason="pyright needs Node.js")
+def test_types():
+    """No finding in the whole library, as the oldest Python sees it."""
+    run("pyright", "--warnings", timeout=1700)
 
 
 def test_every_adapter_is_thin():

@@ -1,12 +1,24 @@
 rule measure_capability:
     input:
-        waits_for("measure_capability"),
+        dataset=needed("measure_capability", 0),
+        source=needed("measure_capability", 1),
+        due=due("measure_capability"),
     output:
-        receipt("measure_capability"),
+        update("<results>/capability/{capability}/{model}.json"),
+    log:
+        "<results>/logs/measure_capability/{capability}/{model}.log",
+    benchmark:
+        "<results>/benchmarks/measure_capability/{capability}/{model}.tsv"
+    group:
+        grouped("measure_capability")
+    conda:
+        "../../envs/cpu.yaml"
     threads: SWEEP.config.extraction.threads
     resources:
         **asks_for("measure_capability"),
+    params:
+        **given("measure_capability"),
     message:
-        "Capability {wildcards.block}"
+        "Capability {wildcards.capability} of {wildcards.model}"
     script:
-        "../scripts/do_block.py"
+        "../scripts/measure_capability.py"

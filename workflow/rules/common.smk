@@ -1,95 +1,199 @@
-# The checked configuration, and the jobs that follow from it.
+# The checked configuration, and what the rules ask about it.
 import os
-import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from zooalign.config import load_sweep
-from zooalign.dag import Dag
 from zooalign.errors import ZooalignError
 from zooalign.layout import Layout
-from zooalign.preflight import check_cluster, request
-from zooalign.resources import job_resources, resource_overrides
+from zooalign.workflow import session
+from zooalign.workflow.work import Item, Work, open_sweep
+
+CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+
+if "conda" in {str(m).lower() for m in workflow.deployment_settings.deployment_method}:
+    raise WorkflowError(session.NO_CONDA)
 
 # Told to every process of the run: sbatch and local jobs inherit the environment.
 if workflow.is_main_process:
     # The executor is chosen after this file is read; `--jobs` beside `--cores` or without it means jobs elsewhere
     # (alone and on this machine it means cores, and Snakemake has made it that by now).
-    os.environ["ZOOALIGN_CLUSTER"] = (
-        "0" if workflow.resource_settings.nodes is None else "1"
-    )
-    # A second pass without what failed belongs to the same run.
-    os.environ.setdefault("ZOOALIGN_STARTED", str(time.time()))
-STARTED = float(os.environ.get("ZOOALIGN_STARTED", 0.0))
+    session.begin(cluster=workflow.resource_settings.nodes is not None)
 
 try:
-    SWEEP = load_sweep(config)
+    if workflow.is_main_process:
+        session.check_files(workflow.configfiles)
+    SWEEP = open_sweep(config, session.roots(workflow.overwrite_configfiles, CHECKOUT))
     LAYOUT = Layout(Path(SWEEP.config.results))
-    WORK = Dag(SWEEP, LAYOUT, cluster=os.environ.get("ZOOALIGN_CLUSTER") == "1")
+    WORK = Work(SWEEP, LAYOUT, session.on_cluster(), session.anew())
 except ZooalignError as error:
     raise WorkflowError(str(error))
 
 RESULTS = SWEEP.config.results
+FETCHED_HERE = SWEEP.config.jobs.fetch_on == "controller"
+CLUSTER = []  # what the cluster has, once it was asked
+# Every output of the sweep, by rule.
+FILES = session.all_files(WORK)
+if workflow.is_main_process:
+    session.settle(WORK)
+    try:
+        session.check_sizes(WORK)
+    except ZooalignError as error:
+        raise WorkflowError(str(error))
+
+
+pathvars:
+    results=RESULTS,
 
 
 wildcard_constraints:
-    block="[A-Za-z0-9][A-Za-z0-9._-]*",
+    dataset=session.any_of(SWEEP.catalogue),
+    model=session.any_of(m.id for m in SWEEP.models),
+    capability=session.any_of(c.id for c in SWEEP.config.capabilities),
+    figure=session.any_of(SWEEP.config.figures),
 
 
-def receipt(rule):
-    """The one file of a job that Snakemake waits for; features, tables and all else are kept by the library."""
-    return f"{RESULTS}/jobs/{rule}/{{block}}.json"
+def parts_of(rule, fixed, wildcards):
+    """What a job is about: a table by its name, all else by wildcards."""
+    return fixed or tuple(wildcards[name] for name in session.wildcards(rule))
 
 
-def waits_for(rule):
-    """Receipts that a job has to wait for. Only the controlling process asks: when a job runs they are there."""
-    return lambda w: (
-        WORK.block_inputs(rule, w.block) if workflow.is_main_process else []
+def forced():
+    """Rules and files that the user wants made again, known when the DAG is being built; "*" for everything."""
+    settings = workflow.dag_settings
+    targets = settings.targets if settings.forcetargets else ()
+    return (
+        ["*"]
+        if settings.forceall
+        else [*map(str, settings.forcerun), *map(str, targets)]
     )
 
 
-def asks_for(rule):
-    """What a job asks for, by Snakemake's names: from the manifest and config.yaml, more with every attempt."""
+def due(rule, *fixed):
+    """Nothing where digests prove an output, else a file that is newer than anything and is named by the reason."""
 
-    def amount(resource):
-        def asked(wildcards, attempt):
-            items = [
-                item.parts for item in WORK.read_block(rule, wildcards.block).items
-            ]
-            found = job_resources(SWEEP, rule, items, attempt, WORK.cluster)
-            if attempt > 1 and OFFERED:
-                # More than a node has would be refused, or wait for ever.
-                found = OFFERED[0].lower(rule, wildcards.block, found)
-            return found.get(resource)
+    def marks(wildcards):
+        if not workflow.is_main_process:
+            return []
+        WORK.anew = session.make_anew(forced())
+        return session.marks(WORK, Item(rule, parts_of(rule, fixed, wildcards)))
 
-        return asked
+    return marks
 
-    names = ("mem_mb", "runtime", "gpu", *resource_overrides(SWEEP, rule))
+
+def needed(rule, place=None):
+    """Outputs that a job is made from: all, or the one at a place."""
+    return lambda w: session.needed_files(
+        WORK, Item(rule, parts_of(rule, (), w)), place
+    )
+
+
+def given(rule, *fixed):
+    """Parameters: arguments of the library's function, and what a job has to know of itself."""
     return {
-        "attempt": lambda wildcards, attempt: attempt,
-        **{name: amount(name) for name in names},
+        "settings": lambda w: WORK.settings(Item(rule, parts_of(rule, fixed, w))),
+        "about": lambda w: WORK.about(Item(rule, parts_of(rule, fixed, w))),
     }
 
 
-# What the cluster has, once it was asked.
-OFFERED = []
+def asks_for(rule, *fixed):
+    """What a job asks for, by Snakemake's names: from the manifest and config.yaml, more with every attempt."""
+
+    def amount(resource):
+        return lambda w, attempt: session.asked(
+            WORK, Item(rule, parts_of(rule, fixed, w)), attempt, *CLUSTER
+        ).get(resource)
+
+    return {
+        "attempt": lambda wildcards, attempt: attempt,
+        **{name: amount(name) for name in session.resource_names(WORK, rule)},
+    }
 
 
-def refuse_what_no_node_has():
-    """Ask SLURM once, before anything is submitted, whether it can ever run what the jobs ask for."""
-    if not WORK.cluster or workflow.executor_plugin.name != "slurm":
-        return
-    submitted = [job for job in workflow.dag.needrun_jobs() if not job.is_local]
-    requests = [
-        request(job.rule.name, job.wildcards.block, job.threads, job.resources)
-        for job in submitted
+# Under another name, because a line that begins with `report` is a directive to Snakemake.
+in_report = report
+
+
+def reported(rule, *fixed):
+    """Files of a table or figure, as the report shows them."""
+    return [
+        (
+            in_report(
+                update(file),
+                caption=f"../report/{rule}.rst",
+                category=session.CATEGORIES[rule],
+                subcategory=subcategory,
+                labels=labels,
+            )
+            if labels["format"] in session.READABLE
+            else update(file)
+        )
+        for file, subcategory, labels in session.reported_files(WORK, rule, fixed)
     ]
+
+
+def grouped(rule):
+    """Group of small jobs, of which a cluster gets several as one (profiles/slurm); none on one machine."""
+    if not WORK.cluster:
+        return None
+    return lambda w: session.group(WORK, Item(rule, parts_of(rule, (), w)))
+
+
+def check_start():
+    """Refuse what cannot be done, before anything is submitted."""
+    problem = session.check_touch(WORK) if workflow.touch else ""
+    if problem:
+        raise WorkflowError(problem)
     try:
-        cluster = check_cluster(requests, workflow.executor_settings.partition_config)
+        session.own_results(WORK)
     except ZooalignError as error:
         raise WorkflowError(str(error))
-    OFFERED.extend([cluster] if cluster else [])
+    if WORK.cluster and workflow.executor_plugin.name == "slurm":
+        submitted = [
+            (session.item_of(job.rule.name, job.wildcards), job.threads, job.resources)
+            for job in workflow.dag.needrun_jobs()
+            if not job.is_local
+        ]
+        settings = workflow.executor_settings
+        partitions = settings.partition_config
+        try:
+            resources = submitted[0][2] if submitted else {}
+            session.check_settings(
+                settings.status_command,
+                min(workflow.resource_settings.nodes or 0, len(submitted)),
+                resources,
+            )
+            CLUSTER.extend(session.check_cluster(submitted, partitions))
+        except ZooalignError as error:
+            raise WorkflowError(str(error))
+
+
+def asked_for_all():
+    """Whether the run was to make everything."""
+    settings = workflow.dag_settings
+    some = (settings.until, settings.omit_from, settings.batch, settings.allowed_rules)
+    return not any(some) and set(settings.targets) <= {"all"}
+
+
+def check_end(failed=False):
+    """Print what was found, or finish what can be done without what failed."""
+    if workflow.touch:
+        return
+    scheduler = workflow.scheduler
+    jobs = [
+        member for job in scheduler.failed for member in getattr(job, "jobs", [job])
+    ]
+    session.end(
+        Work(SWEEP, LAYOUT, WORK.cluster),
+        failed=failed,
+        items=[session.item_of(job.rule.name, job.wildcards) for job in jobs],
+        # Ctrl-C and SIGTERM leave running jobs, or say so.
+        interrupted=bool(scheduler.running)
+        or scheduler._user_kill
+        or not scheduler.keepgoing,
+        folder=workflow.workdir_init,
+        whole=asked_for_all(),
+    )
 
 
 for name, reason in SWEEP.left_out.items():

@@ -1,9 +1,20 @@
 rule build_dataset:
+    input:
+        due=due("build_dataset"),
     output:
-        receipt("build_dataset"),
+        update("<results>/datasets/{dataset}/dataset.json"),
+    log:
+        "<results>/logs/build_dataset/{dataset}.log",
+    benchmark:
+        "<results>/benchmarks/build_dataset/{dataset}.tsv"
+    localrule: FETCHED_HERE
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         **asks_for("build_dataset"),
+    params:
+        **given("build_dataset"),
     message:
-        "Dataset {wildcards.block}: build"
+        "Dataset {wildcards.dataset}: build"
     script:
-        "../scripts/do_block.py"
+        "../scripts/build_dataset.py"

@@ -1,36 +1,68 @@
 rule fetch_weights:
+    input:
+        due=due("fetch_weights"),
     output:
-        receipt("fetch_weights"),
+        update("<results>/weights/{model}/weights.json"),
+    log:
+        "<results>/logs/fetch_weights/{model}.log",
+    benchmark:
+        "<results>/benchmarks/fetch_weights/{model}.tsv"
+    localrule: FETCHED_HERE
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         **asks_for("fetch_weights"),
+    params:
+        **given("fetch_weights"),
     message:
-        "Weights {wildcards.block}: find, check and prepare"
+        "Weights of {wildcards.model}: find, check and prepare"
     script:
-        "../scripts/do_block.py"
+        "../scripts/fetch_weights.py"
 
 
 rule extract_features:
     input:
-        waits_for("extract_features"),
+        dataset="<results>/datasets/{dataset}/dataset.json",
+        weights="<results>/weights/{model}/weights.json",
+        due=due("extract_features"),
     output:
-        receipt("extract_features"),
+        update("<results>/features/{dataset}/{model}.zarr/zarr.json"),
+    log:
+        "<results>/logs/extract_features/{dataset}/{model}.log",
+    benchmark:
+        "<results>/benchmarks/extract_features/{dataset}/{model}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
     threads: SWEEP.config.extraction.threads
     resources:
         **asks_for("extract_features"),
+    params:
+        **given("extract_features"),
     message:
-        "Features {wildcards.block}"
+        "Features of {wildcards.model} on {wildcards.dataset}"
     script:
-        "../scripts/do_block.py"
+        "../scripts/extract_features.py"
 
 
 rule index_features:
     input:
-        waits_for("index_features"),
+        features="<results>/features/{dataset}/{model}.zarr/zarr.json",
+        due=due("index_features"),
     output:
-        receipt("index_features"),
+        update("<results>/indexes/{dataset}/{model}.zarr/zarr.json"),
+    log:
+        "<results>/logs/index_features/{dataset}/{model}.log",
+    benchmark:
+        "<results>/benchmarks/index_features/{dataset}/{model}.tsv"
+    group:
+        grouped("index_features")
+    conda:
+        "../../envs/cpu.yaml"
     resources:
         **asks_for("index_features"),
+    params:
+        **given("index_features"),
     message:
-        "Neighbours and Grams {wildcards.block}"
+        "Neighbours and kernels of {wildcards.model} on {wildcards.dataset}"
     script:
-        "../scripts/do_block.py"
+        "../scripts/index_features.py"

@@ -1,24 +1,65 @@
+# A rule per table, because tables have different files; the figures of a dataset have the same.
+for table in SWEEP.config.tables:
+
+    rule:
+        name:
+            f"make_table_{table}"
+        input:
+            rows=FILES["align_row"],
+            capabilities=FILES["measure_capability"],
+            due=due("make_tables", table),
+        output:
+            *reported("make_tables", table),
+        log:
+            f"<results>/logs/make_tables/{table}.log",
+        benchmark:
+            f"<results>/benchmarks/make_tables/{table}.tsv"
+        conda:
+            "../../envs/cpu.yaml"
+        resources:
+            **asks_for("make_tables", table),
+        params:
+            **given("make_tables", table),
+        message:
+            f"Table {table}"
+        script:
+            "../scripts/make_result.py"
+
+
+rule make_figure:
+    input:
+        rows=FILES["align_row"],
+        capabilities=FILES["measure_capability"],
+        due=due("make_figures"),
+    output:
+        *reported("make_figures"),
+    log:
+        "<results>/logs/make_figures/{figure}/{dataset}.log",
+    benchmark:
+        "<results>/benchmarks/make_figures/{figure}/{dataset}.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **asks_for("make_figures"),
+    params:
+        **given("make_figures"),
+    message:
+        "Figure {wildcards.figure} of {wildcards.dataset}"
+    script:
+        "../scripts/make_result.py"
+
+
 rule make_tables:
     input:
-        waits_for("make_tables"),
-    output:
-        receipt("make_tables"),
-    resources:
-        **asks_for("make_tables"),
+        FILES["make_tables"],
+    localrule: True
     message:
-        "Tables"
-    script:
-        "../scripts/do_block.py"
+        "All tables"
 
 
 rule make_figures:
     input:
-        waits_for("make_figures"),
-    output:
-        receipt("make_figures"),
-    resources:
-        **asks_for("make_figures"),
+        FILES["make_figures"],
+    localrule: True
     message:
-        "Figures"
-    script:
-        "../scripts/do_block.py"
+        "All figures"

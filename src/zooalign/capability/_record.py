@@ -8,8 +8,10 @@ from typing import Any
 
 from pydantic import model_validator
 
+from zooalign.closed import Closed
 from zooalign.errors import ZooalignError
-from zooalign.zoo import Closed
+
+VERSION = 1  # part of the digest of what this module determines
 
 
 class CapabilityError(ZooalignError):
@@ -54,6 +56,7 @@ class CapabilityRecord(Measured):
     model: str
     digest: str
     stamp: dict[str, str] | None = None  # who measured it, when and where; no part of the value
+    seal: str | None = None  # digest of all the rest
 
 
 def ratio_standard_error(numerators: Sequence[float], denominators: Sequence[float]) -> float | None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import Field
 
-from zooalign.capability._journal import Journal
 from zooalign.capability._record import CapabilityError, Measured, ratio_standard_error
+from zooalign.closed import Closed
 from zooalign.errors import FeatureError
+from zooalign.models.memory import is_out_of_memory
 from zooalign.progress import Progress, Report
 from zooalign.provenance import digest, package_versions
-from zooalign.zoo import Closed
+from zooalign.storage.journal import Journal
 
 if TYPE_CHECKING:
     import torch
@@ -87,8 +88,6 @@ def measure(
         Of kind "texts".
     options : Options
         Byte budget, context and batch limits.
-    report : callable
-        Takes one line of progress.
     journal : Journal, optional
         Keeps finished batches, so that an interrupted measurement continues to the same value, bit for bit.
 
@@ -290,7 +289,7 @@ def _score(
     total_tokens, done_tokens = sum(w.length for w in windows), 0
     batches = list(_batches(windows, _tokens_that_fit(model, ids[0][0], options)))
     # By batch, not by document: what else is in a batch changes the last bits of a window's value.
-    scored = [] if journal is None else journal.resume(digest(ids, [len(b) for b in batches], context))
+    scored = [] if journal is None else journal.resume(digest(ids, [len(b) for b in batches], context), _are_finite)
     if scored:
         report(f"bits per byte: continuing after {len(scored)} of {len(batches)} batches")
     for number, batch in enumerate(batches):
@@ -342,7 +341,7 @@ def _bits_or_halve(model: Any, batch: list[_Window], ids: list[list[int]]) -> li
     try:
         return _window_bits(model, batch, ids)
     except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         if len(batch) == 1:
             raise CapabilityError(
@@ -353,10 +352,9 @@ def _bits_or_halve(model: Any, batch: list[_Window], ids: list[list[int]]) -> li
     return _bits_or_halve(model, batch[:half], ids) + _bits_or_halve(model, batch[half:], ids)
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    # torch reports a lack of memory on the CPU as a plain RuntimeError, on a GPU as its subclass.
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+def _are_finite(values: Any) -> bool:
+    """Whether a part of the journal is what a batch gives."""
+    return all(isinstance(bits, float) and math.isfinite(bits) for bits in values)
 
 
 def _window_bits(model: Any, batch: list[_Window], ids: list[list[int]]) -> list[float]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import Field
 
 from zooalign.capability._record import CapabilityError, Measured
+from zooalign.closed import Closed
 from zooalign.errors import FeatureError
 from zooalign.progress import Report
 from zooalign.provenance import package_versions
-from zooalign.zoo import Closed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,8 +88,6 @@ def measure(store: Any, samples: Any, options: Options, report: Report) -> dict[
         Of kind "labels" or "pairs" (with groups).
     options : Options
         Layer, grid, split and seed.
-    report : callable
-        Takes one line of progress.
 
     Returns
     -------
@@ -218,10 +216,10 @@ def _given_split(samples: Any) -> _Task:
     import numpy as np
 
     labels, splits = np.asarray(samples.labels).astype(str), np.asarray(samples.splits)
-    found = sorted(set(splits.tolist()))
-    if not {"train", "test"} <= set(found) <= {"train", "validation", "test"}:
+    names = sorted(set(splits.tolist()))
+    if not {"train", "test"} <= set(names) <= {"train", "validation", "test"}:
         raise CapabilityError(
-            f"linear_probe: dataset {samples.name!r} has splits {found}; it needs 'train' and 'test' "
+            f"linear_probe: dataset {samples.name!r} has splits {names}; it needs 'train' and 'test' "
             "(and may have 'validation')."
         )
     train, validation, test = (np.flatnonzero(splits == s) for s in ("train", "validation", "test"))

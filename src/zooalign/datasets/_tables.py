@@ -32,7 +32,7 @@ def read_rows(path: Path, name: str) -> list[tuple[int, dict[str, str]]]:
     Raises
     ------
     DatasetError
-        Names the file and line: missing, another suffix, not UTF-8, no header, a column that stands twice,
+        Names the file and line: missing, another suffix, not UTF-8, no header, a column that occurs twice,
         a row with more or fewer cells than the header, invalid JSON, a cell that is no text, no rows.
     """
     where = f"{name}: {path}"
@@ -61,7 +61,7 @@ def _csv_rows(text: str, delimiter: str, where: str) -> list[tuple[int, dict[str
         header = next(reader, [])
         twice = {column for column in header if header.count(column) > 1}
         if not header or twice:
-            problem = f"column {min(twice)!r} stands twice" if twice else "no header"
+            problem = f"column {min(twice)!r} occurs twice" if twice else "no header"
             raise DatasetError(f"{where}, line 1: {problem}; the first line must name each column once.")
         for cells in reader:
             if cells and len(cells) != len(header):

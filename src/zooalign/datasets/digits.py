@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from zooalign.datasets._attribution import Attribution
-from zooalign.datasets._options import DatasetOptions
-from zooalign.datasets._packages import installed_version
-from zooalign.datasets._records import Label
-from zooalign.datasets._rendering import png
-from zooalign.datasets._writing import write_samples
+from zooalign.closed import Closed
+from zooalign.data.attribution import Attribution
+from zooalign.data.packages import installed_version
+from zooalign.data.records import Label
+from zooalign.data.rendering import png
+from zooalign.data.writing import write_samples
 from zooalign.errors import DatasetError
+from zooalign.progress import Report
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ N = 1797
 CLASSES = 10
 
 
-class Options(DatasetOptions):
+class Options(Closed):
     """Options of the `digits` family."""
 
     n_train: int = Field(default=1000, ge=CLASSES, description="Pictures to train a probe on, stratified.")
@@ -38,22 +39,13 @@ class Options(DatasetOptions):
     )
 
 
-def fingerprint(options: Options) -> dict[str, str | None]:
+def fingerprint(options: Options, name: str) -> dict[str, str | None]:
     """Version of the package that the content is taken from."""
     return {"scikit-learn": installed_version("scikit-learn")}
 
 
-def build(options: Options, folder: Path, report: Callable[[str], None]) -> None:
+def build(options: Options, folder: Path, report: Report) -> None:
     """Write the dataset.
-
-    Parameters
-    ----------
-    options : Options
-        Sizes, seed and filter.
-    folder : pathlib.Path
-        Dataset folder to make; its name is the dataset's id.
-    report : callable
-        Takes one line of progress at a time.
 
     Raises
     ------
@@ -75,7 +67,7 @@ def build(options: Options, folder: Path, report: Callable[[str], None]) -> None
         options=options.model_dump(),
         family="digits",
         version=VERSION,
-        packages={k: v for k, v in fingerprint(options).items() if v is not None},
+        packages={k: v for k, v in fingerprint(options, folder.name).items() if v is not None},
     )
     report(f"{folder.name}: {options.n_train + options.n_test} pictures")
 

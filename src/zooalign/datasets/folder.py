@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
+import os
+import unicodedata
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import Field
 
-from zooalign.datasets._attribution import Attribution
-from zooalign.datasets._options import DatasetOptions
-from zooalign.datasets._records import Pair
-from zooalign.datasets._rendering import png
+from zooalign.closed import Closed
+from zooalign.data.attribution import Attribution
+from zooalign.data.records import Pair
+from zooalign.data.rendering import png
+from zooalign.data.samples import AS_WRITTEN, NORMALISED, count, decode
+from zooalign.data.writing import write_samples
 from zooalign.datasets._tables import read_rows
-from zooalign.datasets._writing import write_samples
 from zooalign.errors import DatasetError, unknown
-from zooalign.samples import AS_WRITTEN, NORMALISED, count, decode
+from zooalign.progress import Report
+from zooalign.storage.fingerprints import content_digest
 
 VERSION = 1
 KIND = "pairs"
+# Options that are paths: relative to the configuration, and no part of a digest, which has the files' content.
+PATHS = ("table", "images")
 
 # Columns that mean something; every other column is a text density.
 _RESERVED = ("image", "caption", "id", "group", "source", "licence")
 
 
-class Options(DatasetOptions):
+class Options(Closed):
     """Options of the `folder` family."""
 
     table: str = Field(
@@ -46,49 +51,65 @@ class Options(DatasetOptions):
     )
 
 
+# A scan that is scaled down anyway may be larger than Pillow takes by itself.
+_LARGEST_PIXELS = 500_000_000
+
+
 class _Row(NamedTuple):
     line: int
     cells: dict[str, str]
     image: Path
 
 
-def fingerprint(options: Options) -> str:
-    """SHA-256 of the table and of every image in it: a touched file changes nothing, another content does."""
-    rows = _rows(options, "folder")
-    files = [Path(options.table), *(row.image for row in rows)]
-    stamps = []
-    for file in files:
-        stat = file.stat()
-        stamps.append((str(file), stat.st_size, stat.st_mtime_ns))
-    return _digest(tuple(stamps))
+def fingerprint(options: Options, name: str) -> str:
+    """SHA-256 of the table and of every image in it: a touched file changes nothing, another content does.
+
+    Raises
+    ------
+    DatasetError
+        As `build` about the table and the images' paths.
+    """
+    table = Path(options.table)
+    folder = options.images or str(table.parent)
+    _, images = _summary(table, name)
+    try:
+        if any(not image.strip() or os.path.isabs(image) or ".." in image for image in images):
+            raise FileNotFoundError
+        return content_digest([table, *(f"{folder}/{image}" for image in images)])
+    except (OSError, ValueError):
+        # Something is wrong with a path, or may be: the whole check says which line, or that it is right.
+        return content_digest([table, *(row.image for row in _rows(options, name))])
+
+
+def size(options: Options, name: str) -> int:
+    """Number of rows of the table."""
+    return _summary(Path(options.table), name)[0]
+
+
+def _summary(table: Path, name: str) -> tuple[int, tuple[str, ...]]:
+    """Number of rows, and every image once; a large table is read once in a process."""
+    try:
+        stat = table.stat()
+    except OSError:
+        return len(read_rows(table, name)), ()  # has the message
+    return _read_summary(table, name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
 @lru_cache(maxsize=8)
-def _digest(stamps: tuple[tuple[str, int, int], ...]) -> str:
-    """Size and time only tell whether the files must be read again within this process."""
-    content = hashlib.sha256()
-    for path, _, _ in stamps:
-        content.update(hashlib.sha256(Path(path).read_bytes()).digest())
-    return content.hexdigest()
+def _read_summary(table: Path, name: str, *stamps: int) -> tuple[int, tuple[str, ...]]:
+    del stamps
+    rows = read_rows(table, name)
+    return len(rows), tuple(dict.fromkeys(cells.get("image", "") for _, cells in rows))
 
 
-def build(options: Options, folder: Path, report: Callable[[str], None]) -> None:
+def build(options: Options, folder: Path, report: Report) -> None:
     """Write the dataset.
-
-    Parameters
-    ----------
-    options : Options
-        Table, images and what rows lack.
-    folder : pathlib.Path
-        Dataset folder to make; its name is the dataset's id.
-    report : callable
-        Takes one line of progress at a time.
 
     Raises
     ------
     DatasetError
         Names the table, line and image: as :func:`zooalign.datasets._tables.read_rows`; a missing column; a
-        missing or corrupt image, or one outside the folder; an empty caption; an id that stands twice.
+        missing or corrupt image, or one outside the folder; an empty caption; an id that occurs twice.
 
     Notes
     -----
@@ -142,8 +163,15 @@ def _image_path(images: Path, cells: dict[str, str], where: str) -> Path:
     path = (images / cells["image"]).resolve()
     # Resolved first, so that neither "..", an absolute path nor a link leads out.
     if not path.is_relative_to(images.resolve()):
-        raise DatasetError(f"{where}: image {cells['image']!r} lies outside {images}; move it into the folder.")
+        raise DatasetError(f"{where}: image {cells['image']!r} is outside {images}; move it into the folder.")
     if not path.is_file():
+        near = path.parent.iterdir() if path.parent.is_dir() else ()
+        composed = unicodedata.normalize("NFC", path.name)
+        if any(unicodedata.normalize("NFC", other.name) == composed for other in near):
+            raise DatasetError(
+                f"{where}: image {cells['image']!r} differs from the file's name only in its Unicode form "
+                "(composed or decomposed letters); rename the file or write the name as the file has it."
+            )
         raise DatasetError(f"{where}: image {cells['image']!r} does not exist in {images}; check the name.")
     return path
 
@@ -157,7 +185,7 @@ def _pairs(rows: list[_Row], options: Options, name: str) -> Iterator[Pair]:
             raise DatasetError(f"{where}: empty caption of image {cells['image']!r}; write one or delete the row.")
         identity = cells["id"] if "id" in cells else cells["image"]
         if identity in seen:
-            raise DatasetError(f"{where}: id {identity!r} already stands on line {seen[identity]}; make ids unique.")
+            raise DatasetError(f"{where}: id {identity!r} is already on line {seen[identity]}; make ids unique.")
         seen[identity] = row.line
         yield Pair(
             id=identity,
@@ -175,11 +203,10 @@ def _image(row: _Row, options: Options, where: str) -> bytes:
 
     data = row.image.read_bytes()
     try:
-        picture = decode(data)
+        picture = decode(data, None if options.longest_side is None else _LARGEST_PIXELS)
     except Exception as error:  # Pillow's plugins raise what they like for corrupt data
-        raise DatasetError(
-            f"{where}: image {row.cells['image']!r} cannot be decoded ({error}); replace it."
-        ) from error
+        remedy = "set longest_side" if isinstance(error, Image.DecompressionBombError) else "replace it"
+        raise DatasetError(f"{where}: image {row.cells['image']!r} cannot be decoded ({error}); {remedy}.") from error
     if options.longest_side is None or max(picture.size) <= options.longest_side:
         return data
     picture.thumbnail((options.longest_side, options.longest_side), Image.Resampling.LANCZOS)

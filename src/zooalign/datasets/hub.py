@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from zooalign.datasets._attribution import Attribution
-from zooalign.datasets._options import DatasetOptions
-from zooalign.datasets._records import Pair
-from zooalign.datasets._writing import write_samples
+from zooalign.closed import Closed
+from zooalign.data.attribution import Attribution
+from zooalign.data.records import Pair
+from zooalign.data.writing import write_samples
 from zooalign.errors import DatasetError, unknown
+from zooalign.progress import Report
 
 VERSION = 1
 KIND = "pairs"
 
 
-class Options(DatasetOptions):
+class Options(Closed):
     """Options of the `hub` family."""
 
     path: str = Field(description="Id of a dataset on the hub, or a folder written by `save_to_disk`.")
@@ -43,23 +44,14 @@ class Options(DatasetOptions):
     authors: str = Field(default="see the dataset's card", description="Whose work it is, for ATTRIBUTION.md.")
 
 
-def fingerprint(options: Options) -> str | None:
+def fingerprint(options: Options, name: str) -> str | None:
     """Return the fingerprint of a folder on disk; for the hub the revision says enough."""
     state = Path(options.path) / "state.json"
     return json.loads(state.read_text(encoding="utf-8"))["_fingerprint"] if state.is_file() else None
 
 
-def build(options: Options, folder: Path, report: Callable[[str], None]) -> None:
+def build(options: Options, folder: Path, report: Report) -> None:
     """Write the dataset.
-
-    Parameters
-    ----------
-    options : Options
-        Dataset, revision and columns.
-    folder : pathlib.Path
-        Dataset folder to make; its name is the dataset's id.
-    report : callable
-        Takes one line of progress at a time.
 
     Raises
     ------
@@ -88,7 +80,7 @@ def _load(options: Options, name: str) -> Any:
     """Rows of the split as a `datasets.Dataset`, images not decoded."""
     import datasets
 
-    local = (Path(options.path) / "state.json").is_file()
+    local = any((Path(options.path) / name).is_file() for name in ("state.json", "dataset_dict.json"))
     if not local and options.revision is None:
         raise DatasetError(
             f"{name}: options.revision is missing: {options.path!r} is no saved folder, and "
@@ -107,8 +99,11 @@ def _load(options: Options, name: str) -> Any:
             "Build it on a machine with a network, or check the id, revision and split."
         ) from error
     texts = [column for column in options.densities.values() if isinstance(column, str)]
+    if isinstance(dataset, datasets.DatasetDict) and options.split in dataset:
+        dataset = dataset[options.split]
     if not isinstance(dataset, datasets.Dataset):
-        raise DatasetError(f"{name}: {options.path!r} holds several splits; save one of them to disk.")
+        splits = ", ".join(str(split) for split in dataset)
+        raise DatasetError(f"{name}: {options.path!r} has no split {options.split!r}, only {splits}.")
     for column in (options.image, options.caption, options.id, options.group, *texts):
         if column is not None and column not in dataset.column_names:
             raise DatasetError(f"{name}: {options.path}: {unknown('column', column, dataset.column_names)}")
@@ -119,12 +114,14 @@ def _load(options: Options, name: str) -> Any:
 
 def _pairs(dataset: Iterable[dict[str, Any]], options: Options, name: str) -> Iterator[Pair]:
     for number, row in enumerate(dataset):
+        if options.id and row[options.id] is None:
+            raise DatasetError(f"{name}, row {number}: no id in column {options.id!r}; leave out options.id.")
         identity = str(row[options.id]) if options.id else f"{number:07d}"
         where = f"{name}, row {number}, sample {identity!r}"
         image = row[options.image]
         data = image["bytes"] if image else None
         if data is None and image and image["path"]:
-            data = Path(image["path"]).read_bytes()
+            data = _file(image["path"], options, where)
         if data is None:
             raise DatasetError(f"{where}: no image; choose another column or leave the row out.")
         texts = {
@@ -143,6 +140,24 @@ def _pairs(dataset: Iterable[dict[str, Any]], options: Options, name: str) -> It
         )
 
 
+def _file(path: str, options: Options, where: str) -> bytes:
+    """Content of a picture that a row only names: it must lie inside the dataset, or in the hub's own cache."""
+    from datasets.config import HF_DATASETS_CACHE
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folder = Path(options.path)
+    local = folder.is_dir()
+    roots = [folder] if local else [Path(HF_DATASETS_CACHE), Path(HF_HUB_CACHE)]
+    # Resolved first, so that neither "..", an absolute path nor a link leads out.
+    file = (folder / path if local else Path(path)).resolve()
+    if not any(file.is_relative_to(root.resolve()) for root in roots):
+        raise DatasetError(f"{where}: image {path!r} lies outside {options.path}; put the pictures into the dataset.")
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{where}: image {path!r} cannot be read ({error.strerror}).") from error
+
+
 def _text(row: dict[str, Any], options: Options, column: int | str, where: str, *, required: bool) -> str:
     """Text of a column, or the text of that number in the caption column's list; "" where there is none."""
     value = row[options.caption if isinstance(column, int) else column]
@@ -154,5 +169,6 @@ def _text(row: dict[str, Any], options: Options, column: int | str, where: str, 
             raise DatasetError(f"{where}: empty caption; leave the row out, or choose another caption_index.")
         return ""
     if not isinstance(value, str):
-        raise DatasetError(f"{where}: column {column!r} holds {type(value).__name__}, not text.")
+        named = options.caption if isinstance(column, int) else column
+        raise DatasetError(f"{where}: column {named!r} holds {type(value).__name__}; choose a column of texts.")
     return value

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from zooalign.datasets._attribution import Attribution
-from zooalign.datasets._options import DatasetOptions
-from zooalign.datasets._packages import installed_version, package_folder
-from zooalign.datasets._records import Text
-from zooalign.datasets._writing import write_samples
+from zooalign.closed import Closed
+from zooalign.data.attribution import Attribution
+from zooalign.data.packages import installed_version, package_folder
+from zooalign.data.records import Text
+from zooalign.data.writing import write_samples
 from zooalign.errors import DatasetError
+from zooalign.progress import Report
 
 VERSION = 1
 KIND = "texts"
@@ -38,7 +39,7 @@ COLLECTIONS = {
 _LICENCES = {"openwebtext": "CC0-1.0", "wikipedia": "CC BY-SA 3.0"}
 
 
-class Options(DatasetOptions):
+class Options(Closed):
     """Options of the `openwebtext` family."""
 
     collection: Literal["documents", "passages", "wikipedia_documents", "wikipedia_passages"] = Field(
@@ -53,22 +54,13 @@ class Options(DatasetOptions):
     )
 
 
-def fingerprint(options: Options) -> dict[str, str | None]:
+def fingerprint(options: Options, name: str) -> dict[str, str | None]:
     """Version of the package that the content is taken from."""
     return {"evals": installed_version("evals")}
 
 
-def build(options: Options, folder: Path, report: Callable[[str], None]) -> None:
+def build(options: Options, folder: Path, report: Report) -> None:
     """Write the dataset.
-
-    Parameters
-    ----------
-    options : Options
-        Which collection and how much of it.
-    folder : pathlib.Path
-        Dataset folder to make; its name is the dataset's id.
-    report : callable
-        Takes one line of progress at a time.
 
     Raises
     ------
@@ -97,7 +89,7 @@ def build(options: Options, folder: Path, report: Callable[[str], None]) -> None
         options=options.model_dump(),
         family="openwebtext",
         version=VERSION,
-        packages={k: v for k, v in fingerprint(options).items() if v is not None},
+        packages={k: v for k, v in fingerprint(options, folder.name).items() if v is not None},
     )
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pydantic import Field
 
-from zooalign.datasets._attribution import Attribution
-from zooalign.datasets._options import DatasetOptions
-from zooalign.datasets._records import Pair
-from zooalign.datasets._rendering import png
-from zooalign.datasets._writing import write_samples
+from zooalign.closed import Closed
+from zooalign.data.attribution import Attribution
+from zooalign.data.records import Pair
+from zooalign.data.rendering import png
+from zooalign.data.writing import write_samples
+from zooalign.progress import Report
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,7 +47,7 @@ PLACES = {
 LARGEST = len(COLOURS) * len(SHAPES) * len(SIZES) * len(PLACES)
 
 
-class Options(DatasetOptions):
+class Options(Closed):
     """Options of the `synthetic` family."""
 
     n: int = Field(default=64, ge=2, le=LARGEST, description="Number of pictures.")
@@ -61,17 +62,8 @@ class _Scene(NamedTuple):
     place: str
 
 
-def build(options: Options, folder: Path, report: Callable[[str], None]) -> None:
+def build(options: Options, folder: Path, report: Report) -> None:
     """Write the dataset.
-
-    Parameters
-    ----------
-    options : Options
-        Number, size, seed.
-    folder : pathlib.Path
-        Dataset folder to make; its name is the dataset's id.
-    report : callable
-        Takes one line of progress at a time.
 
     Raises
     ------

@@ -6,13 +6,15 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from zooalign.provenance import write_bytes
+from zooalign.storage.atomic import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+VERSION = 1  # part of the digest of what this module determines
 
 # Okabe and Ito 2008: told apart with every common colour vision deficiency.
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#7F7F7F", "#222222"
@@ -20,25 +22,10 @@ CONTROL_MARK = "†"
 
 PNG_DPI = 160
 
-# What a score is, for axes; metrics that are not listed are "score".
-_QUANTITIES = {
-    "mutual_knn": "shared fraction of the {k} nearest neighbours",
-    "cycle_knn": "fraction of samples reached back within {k} nearest neighbours",
-    "lcs_knn": "longest common subsequence of the {k} nearest neighbours",
-    "edit_distance_knn": "1 - edit distance / k of the {k} nearest neighbours",
-    "cka": "centred kernel alignment, biased estimator, 0 to 1",
-    "unbiased_cka": "centred kernel alignment, unbiased estimator, at most 1",
-}
-
 
 def metric_label(metric: str, k: int) -> str:
     """Name a metric with its k: "mutual_knn, k = 10"."""
     return metric + (f", k = {k}" if k else "")
-
-
-def quantity(metric: str, k: int) -> str:
-    """Say what the numbers of a metric are, for an axis."""
-    return _QUANTITIES.get(metric, "score").format(k=k)
 
 
 @contextmanager
@@ -63,7 +50,9 @@ def style() -> Iterator[None]:
     }
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(settings)
+        for name, value in settings.items():
+            # Names of settings are a closed type in matplotlib's annotations.
+            matplotlib.rcParams[cast("Any", name)] = value
         yield
 
 
@@ -74,6 +63,13 @@ def new_figure(width_in: float, height_in: float) -> Figure:
 
     figure = Figure(figsize=(width_in, height_in), facecolor="white")
     FigureCanvasAgg(figure)
+    return figure
+
+
+def whole_figure(axes: Axes) -> Figure:
+    """Return the figure that the axes are in."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
     return figure
 
 
@@ -129,8 +125,7 @@ def name_points(
     """
     from matplotlib.transforms import Bbox
 
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    figure = whole_figure(axes)
     pixels_per_pt = figure.dpi / 72
     frame = axes.get_window_extent()
 
@@ -146,7 +141,7 @@ def name_points(
         extent = _text_size(figure, name, size)
         for distance, dx, dy in _places(clearance_pt, farthest_pt):
             shift = (dx * distance * pixels_per_pt, dy * distance * pixels_per_pt)
-            # The near edge of the words stands at the shifted point: left edge to the right of it, and so on.
+            # The near edge of the words is at the shifted point: left edge to the right of it, and so on.
             x0 = anchor[0] + shift[0] - (0 if dx > 0 else extent[0] if dx < 0 else extent[0] / 2)
             y0 = anchor[1] + shift[1] - (0 if dy > 0.5 else extent[1] if dy < -0.5 else extent[1] / 2)
             box = Bbox.from_bounds(x0, y0, *extent)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from zooalign.closed import Closed
 from zooalign.figures import _drawing
-from zooalign.tables._means import OTHER, mean_over, partners, scores, select
-from zooalign.tables._read import check_models
-from zooalign.zoo import Closed
+from zooalign.metrics import quantity
+from zooalign.results.frames import model_rows, n_samples
+from zooalign.results.means import OTHER, mean_over, partners, scores, select
+from zooalign.results.read import check_models
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from zooalign.findings import Findings
+    from zooalign.results.findings import Findings
 
-VERSION = 1
+VERSION = 2
 
 _MODALITIES = ("vision", "language")
 # Inches of a cell: the upper limit keeps a small matrix on a page, the lower one a name at 6 points.
@@ -30,20 +32,18 @@ _SMALLEST_CELL_WITH_VALUE = 0.33
 
 
 class Options(Closed):
-    """What the heat map shows."""
+    """What the heat map shows; :func:`draw` takes all of it from the configuration."""
 
     dataset: str = Field(description="Dataset of the matrix.")
-    metric: str = Field(default="mutual_knn", description="Metric of the cells.")
-    k: int = Field(default=10, ge=0, description="Its number of neighbours; 0 for metrics without k.")
-    symmetric: bool = Field(
-        default=True, description="Whether the metric is symmetric; a directed one is not mirrored."
-    )
+    metric: str = Field(description="Metric of the cells.")
+    k: int = Field(ge=0, description="Its number of neighbours; 0 for metrics without k.")
+    symmetric: bool = Field(description="Whether the metric is symmetric; a directed one is not mirrored.")
 
 
-def draw(found: Findings, dataset: str, path: Path) -> None:
+def draw(findings: Findings, dataset: str, path: Path) -> None:
     """Draw `path`.svg and `path`.png for one dataset from what a sweep found."""
-    options = Options(dataset=dataset, metric=found.metric, k=found.k, symmetric=found.symmetric)
-    make(found.alignment, found.capability, found.models, options, path)
+    options = Options(dataset=dataset, metric=findings.metric, k=findings.k, symmetric=findings.symmetric)
+    make(findings.alignment, findings.capability, findings.models, options, path)
 
 
 def make(
@@ -89,9 +89,9 @@ def make(
 
     check_models(models)
     rows = select(alignment, options.dataset, options.metric, options.k)
-    found = scores(rows, options.symmetric)
-    names = order(models, found)
-    grid = np.array([[found.get((x, y), np.nan) for y in names] for x in names])
+    pair_scores = scores(rows, options.symmetric)
+    names = order(models, pair_scores)
+    grid = np.array([[pair_scores.get((x, y), np.nan) for y in names] for x in names])
     np.fill_diagonal(grid, np.nan)
     with _drawing.style():
         figure, axes, bar_axes = _layout(names, models)
@@ -101,7 +101,7 @@ def make(
         return _drawing.save(figure, path_without_suffix)
 
 
-def order(models: pd.DataFrame, found: dict[tuple[str, str], float]) -> list[str]:
+def order(models: pd.DataFrame, pair_scores: dict[tuple[str, str], float]) -> list[str]:
     """Ids by modality, vision first, the highest mean with the other modality first; ties by id."""
     import math
 
@@ -109,9 +109,11 @@ def order(models: pd.DataFrame, found: dict[tuple[str, str], float]) -> list[str
     for modality in _MODALITIES:
         here = sorted(models["id"][models["modality"] == modality])
         # Without the cross-modal comparison, the order within the modality is what there is.
-        side = OTHER[modality] if any(x in here and y not in here for x, y in found) else modality
-        means = {m: mean_over(m, partners(models, modality, side, found), found).value for m in here}
-        ids += sorted(here, key=lambda m: (-(means[m] if means[m] is not None else -math.inf), m))
+        side = OTHER[modality] if any(x in here and y not in here for x, y in pair_scores) else modality
+        means = {m: mean_over(m, partners(models, modality, side, pair_scores), pair_scores).value for m in here}
+        # Without any score, last.
+        falling = {m: math.inf if mean is None else -mean for m, mean in means.items()}
+        ids += sorted(here, key=lambda m: (falling[m], m))
     return ids
 
 
@@ -174,17 +176,29 @@ def _cells(axes: Axes, bar_axes: Axes, grid: np.ndarray, rows: pd.DataFrame, opt
         rasterized=n > 60,
     )
     for i, j in zip(*np.nonzero(~np.isfinite(grid)), strict=True):
-        look = {"facecolor": "#DDDDDD"} if i == j else {"facecolor": "white", "hatch": "////", "edgecolor": "#999999"}
-        axes.add_patch(Rectangle((j, i), 1, 1, linewidth=0, zorder=2, **look))
+        itself = i == j
+        axes.add_patch(
+            Rectangle(
+                (j, i),
+                1,
+                1,
+                linewidth=0,
+                zorder=2,
+                facecolor="#DDDDDD" if itself else "white",
+                hatch=None if itself else "////",
+                edgecolor=None if itself else "#999999",
+            )
+        )
     if _cell_in(n) >= _SMALLEST_CELL_WITH_VALUE:
         size = _cell_in(n) * 72 * 0.25
         for i, j in zip(*np.nonzero(np.isfinite(grid)), strict=True):
-            ink = _ink(colours(norm(grid[i, j])))
-            axes.text(j + 0.5, i + 0.5, _short(grid[i, j]), ha="center", va="center", fontsize=size, color=ink)
+            value = float(grid[i, j])
+            ink = _ink(colours(float(norm(value))))
+            axes.text(j + 0.5, i + 0.5, _short(value), ha="center", va="center", fontsize=size, color=ink)
     axes.set(xlim=(0, n), ylim=(n, 0))
     bar = axes.figure.colorbar(mesh, cax=bar_axes)
     bar.outline.set_visible(False)
-    label = f"{options.metric}: {_drawing.quantity(options.metric, options.k)}"
+    label = f"{options.metric}: {quantity(options.metric, options.k)}"
     bar.set_label(textwrap.fill(label, 36), labelpad=6)
     _mark_chance(bar_axes, rows)
 
@@ -231,6 +245,7 @@ def _labels(axes: Axes, names: list[str], models: pd.DataFrame) -> None:
     n = len(names)
     control = dict(zip(models["id"], models["control"].astype(bool), strict=True))
     modality = dict(zip(models["id"], models["modality"], strict=True))
+    height_in = _drawing.whole_figure(axes).get_figheight()
     texts = [f"{name} {_drawing.CONTROL_MARK}" if control[name] else name for name in names]
     places = [i + 0.5 for i in range(n)]
     slanted = _slanted(n)
@@ -255,7 +270,7 @@ def _labels(axes: Axes, names: list[str], models: pd.DataFrame) -> None:
         if count:
             line = {"color": _drawing.INK, "lw": 1.2, "clip_on": False}
             above = axes.get_xaxis_transform()
-            gap = 0.06 / (axes.get_position().height * axes.figure.get_figheight())
+            gap = 0.06 / (axes.get_position().height * height_in)
             axes.plot([start + 0.08, start + count - 0.08], [1 + gap] * 2, transform=above, **line)
             # A block narrower than its name lets the name run outwards, away from its neighbour's.
             wide = count * _cell_in(n) > 1.2 * _scale(n)
@@ -288,7 +303,6 @@ def _titles(
     import numpy as np
 
     height, left = figure.get_figheight(), axes.get_position().x0
-    n_samples = int(rows["n"].max())
     # Set over the cells, and from the left edge of the figure where the cells are too narrow for it.
     left = left if figure.get_figwidth() * (1 - left) > 5.6 else 0.02
     scale = _scale(len(names))
@@ -297,13 +311,13 @@ def _titles(
     figure.text(
         left,
         1 - 0.35 * scale / height,
-        f"{_drawing.metric_label(options.metric, options.k)}; best layer pair; {n_samples:,} samples; "
+        f"{_drawing.metric_label(options.metric, options.k)}; best layer pair; {n_samples(rows):,} samples; "
         f"{len(names)} models",
         fontsize=9 * scale,
         va="top",
     )
     notes = ["grey: a model with itself"]
-    if models["control"].any():
+    if any(model.control for model in model_rows(models)):
         notes.insert(0, f"{_drawing.CONTROL_MARK} random control, never trained")
     if (~np.isfinite(grid)).sum() > len(grid):
         notes.append("hatched: no score")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from pydantic import Field
 
+from zooalign import metrics
+from zooalign.closed import Closed
 from zooalign.errors import StoreError, unknown
 from zooalign.figures import _drawing
-from zooalign.tables._means import OTHER, mean_over, partners, scores, select
-from zooalign.tables._read import check_models
-from zooalign.zoo import Closed
+from zooalign.results.frames import capability_rows, model_rows, n_samples, where
+from zooalign.results.means import OTHER, mean_over, partners, scores, select
+from zooalign.results.read import check_models
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
 
-    from zooalign.findings import Findings
+    from zooalign.results.findings import Findings
 
-VERSION = 1
-# Id of the capability on the horizontal axis; a sweep that draws this figure must measure it.
-NEEDS_CAPABILITY = "bits_per_byte"
+VERSION = 2
+# A sweep that draws this figure must measure the capability of its headline.
+NEEDS_CAPABILITY = True
 
 # Below this many models the rank correlation is printed with the odds of getting a perfect one by chance.
 _FEW = 10
@@ -33,13 +35,13 @@ _MANY = 25
 
 
 class Options(Closed):
-    """What the scatter shows."""
+    """What the scatter shows; :func:`draw` takes all of it from the configuration."""
 
     dataset: str = Field(description="Dataset of the alignment.")
-    capability: str = Field(default=NEEDS_CAPABILITY, description="Capability on the horizontal axis.")
-    metric: str = Field(default="mutual_knn", description="Metric of the alignment.")
-    k: int = Field(default=10, ge=0, description="Its number of neighbours; 0 for metrics without k.")
-    symmetric: bool = Field(default=True, description="Whether the metric is symmetric.")
+    capability: str = Field(description="Capability on the horizontal axis.")
+    metric: str = Field(description="Metric of the alignment.")
+    k: int = Field(ge=0, description="Its number of neighbours; 0 for metrics without k.")
+    symmetric: bool = Field(description="Whether the metric is symmetric.")
 
 
 class _Point(NamedTuple):
@@ -53,10 +55,13 @@ class _Point(NamedTuple):
     with_controls: list[float]  # scores with random controls of the other modality
 
 
-def draw(found: Findings, dataset: str, path: Path) -> None:
+def draw(findings: Findings, dataset: str, path: Path) -> None:
     """Draw `path`.svg and `path`.png for one dataset from what a sweep found."""
-    options = Options(dataset=dataset, metric=found.metric, k=found.k, symmetric=found.symmetric)
-    make(found.alignment, found.capability, found.models, options, path)
+    capability = findings.sweep.config.headline.capability
+    options = Options(
+        dataset=dataset, capability=capability, metric=findings.metric, k=findings.k, symmetric=findings.symmetric
+    )
+    make(findings.alignment, findings.capability, findings.models, options, path)
 
 
 def make(
@@ -73,7 +78,7 @@ def make(
     alignment : DataFrame
         Columns of alignment.csv.
     capability : DataFrame
-        As `zooalign.tables._read.read_capability` gives it.
+        As `zooalign.results.read.read_capability` gives it.
     models : DataFrame
         id, modality, family, objective, causal, control.
     options : Options
@@ -105,7 +110,7 @@ def make(
     if options.capability not in known:
         raise StoreError(f"capability table: {unknown('capability', options.capability, known)}")
     rows = select(alignment, options.dataset, options.metric, options.k)
-    here = capability[capability["capability"] == options.capability]
+    here = where(capability, "capability", options.capability)
     modality = _modality(here, models)
     points, left_out = _points(rows, here, models, modality, options)
     with _drawing.style():
@@ -136,32 +141,35 @@ def correlation(better: list[float], aligned: list[float]) -> tuple[float, float
 
     if len(better) < 3 or len(set(better)) < 2 or len(set(aligned)) < 2:
         return None
-    return float(spearmanr(better, aligned)[0]), float(kendalltau(better, aligned)[0])
+    # SciPy makes the classes of its results when it is imported: their fields have no types.
+    rho, tau = cast("Any", spearmanr(better, aligned)), cast("Any", kendalltau(better, aligned))
+    return float(rho.statistic), float(tau.statistic)
 
 
 def _modality(here: pd.DataFrame, models: pd.DataFrame) -> str:
-    found = sorted(set(models["modality"][models["id"].isin(set(here["model"]))]))
-    if len(found) > 1:
+    measured = set(here["model"])
+    modalities = sorted({model.modality for model in model_rows(models) if model.id in measured})
+    if len(modalities) > 1:
         raise StoreError(
             f"capability {here['capability'].iloc[0]!r} is measured on vision and language models; "
             "a scatter needs one modality. Draw another capability."
         )
-    return found[0] if found else "language"
+    return modalities[0] if modalities else "language"
 
 
 def _points(
     rows: pd.DataFrame, here: pd.DataFrame, models: pd.DataFrame, modality: str, options: Options
 ) -> tuple[list[_Point], list[str]]:
     """Models that have both values, the best first, and those left out because their mean is not whole."""
-    found = scores(rows, options.symmetric)
-    side = partners(models, modality, OTHER[modality], found)
+    pair_scores = scores(rows, options.symmetric)
+    side = partners(models, modality, OTHER[modality], pair_scores)
     controls = models["id"][(models["modality"] == OTHER[modality]) & models["control"].astype(bool)]
-    values = {r.model: r for r in here.itertuples() if not r.reason}
+    values = {r.model: r for r in capability_rows(here) if not r.reason}
     points, left_out = [], []
-    for model in models.sort_values("id").itertuples():
+    for model in sorted(model_rows(models)):
         if model.id not in values or model.modality != modality:
             continue
-        mean = mean_over(model.id, side, found)
+        mean = mean_over(model.id, side, pair_scores)
         if not mean.complete or mean.value is None:
             left_out.append(model.id)
             continue
@@ -174,8 +182,8 @@ def _points(
                 x=float(value.value),
                 x_error=None if math.isnan(value.standard_error) else float(value.standard_error),
                 mean=mean.value,
-                singles=[found[model.id, other] for other in side],
-                with_controls=[found[model.id, c] for c in sorted(controls) if (model.id, c) in found],
+                singles=[pair_scores[model.id, other] for other in side],
+                with_controls=[pair_scores[model.id, c] for c in sorted(controls) if (model.id, c) in pair_scores],
             )
         )
     sign = 1 if _higher_is_better(here) else -1
@@ -351,12 +359,12 @@ def _write(
     middle = {"x": 0.55, "ha": "center"}
     axis = f"{quantity} ({unit}; {'higher' if up else 'lower'} is better)   better →"
     figure.text(y=0.062, s=axis, va="center", **middle)
-    axis = f"alignment with {other} models\n({_drawing.quantity(options.metric, options.k)})"
+    axis = f"alignment with {other} models\n({metrics.quantity(options.metric, options.k)})"
     figure.text(0.018, 0.45, axis, rotation=90, ha="left", va="center", multialignment="center")
     title = f"Alignment and {quantity} of {modality} models on {options.dataset}"
     figure.text(0.02, 0.985, title, fontsize=12, weight="bold", va="top")
     label = _drawing.metric_label(options.metric, options.k)
-    samples = f"{label}; best layer pair; {int(rows['n'].max()):,} samples"
+    samples = f"{label}; best layer pair; {n_samples(rows):,} samples"
     figure.text(0.02, 0.942, f"{samples}\n{_statistics(points, up)}", va="top", linespacing=1.25)
     notes = ["the horizontal axis is cut, each side has its own scale"] if cut else []
     if left_out:
@@ -373,12 +381,12 @@ def _statistics(points: list[_Point], higher_is_better: bool) -> str:
     chosen = [p for p in points if not p.control]
     n = len(chosen)
     sign = 1 if higher_is_better else -1
-    found = correlation([sign * p.x for p in chosen], [p.mean for p in chosen])
-    if found is None:
+    correlations = correlation([sign * p.x for p in chosen], [p.mean for p in chosen])
+    if correlations is None:
         why = "too few" if n < 3 else "values are constant"
         return f"Trained models: n = {n}, {why} for a rank correlation."
     n_families = len({p.family for p in chosen})
-    text = f"Trained models: Spearman {found[0]:+.2f}, Kendall {found[1]:+.2f}, "
+    text = f"Trained models: Spearman {correlations[0]:+.2f}, Kendall {correlations[1]:+.2f}, "
     text += f"n = {n} of {n_families} families."
     if n < _FEW:
         text += f"\nFew models: of all orders of {n}, one in {math.factorial(n):,} is a perfect ranking."

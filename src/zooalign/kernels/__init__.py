@@ -1,7 +1,7 @@
-"""Compiled inner loops; every module here imports numba and is therefore imported inside functions only.
+"""Kernels: compiled inner loops over checked arrays; every module here imports numba.
 
-Nothing in this package checks its input: a wrong shape reads foreign memory. The public functions of
-preparation, neighbors, indexing, metrics and inference validate first and are the only callers.
+It may import nothing of the library; others import it inside functions only, so that they start without numba.
+It gives loops over inputs that indexes, metrics and alignment have checked: a wrong shape reads foreign memory.
 """
 
 from __future__ import annotations
@@ -9,13 +9,31 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+# What kernels take. numba compiles for the dtypes that it is given and reads no annotation.
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I16 = NDArray[np.int16]
+I64 = NDArray[np.int64]
+U8 = NDArray[np.uint8]
+U16 = NDArray[np.uint16]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+Int = NDArray[np.integer[Any]]
+Stored = NDArray[np.generic]  # features as they lie on disk, or the bits of them
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Sums may be reordered into vector lanes and multiply-adds fused; NaN and infinity keep their meaning.
 VECTORISED = {"reassoc", "contract", "nsz"}
 
 
-def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+def compiled(**options: Any) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function to be compiled on first use, with the machine code cached on disk if possible.
 
     Parameters
@@ -26,17 +44,17 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     Returns
     -------
     callable
-        The decorator.
+        The decorator; what it returns is called as the function is.
 
     Notes
     -----
     numba looks for a writable folder in this order: NUMBA_CACHE_DIR, `__pycache__` beside the source, the
     user's cache folder. On a read-only install with no home it finds none and raises; then the kernel is
-    compiled anew in every process, which is slow (seconds) but right.
+    compiled again in every process, which is slow (seconds) but right.
     """
     import numba
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return numba.njit(cache=True, boundscheck=False, nogil=True, **options)(function)
         except RuntimeError:
@@ -51,8 +69,7 @@ def _load_numba() -> None:
     numba asks once whether scipy's BLAS is there and pays 0.13 s of imports for the answer: a third of the
     start of an alignment job. The question is answered for it, and scipy stays importable for everyone.
     """
-    import numba  # noqa: F401
-
+    importlib.import_module("numba")
     name = "scipy.linalg"
     if name in sys.modules or "numba.np.arraymath" in sys.modules:
         return
@@ -62,7 +79,7 @@ def _load_numba() -> None:
     finally:
         del sys.modules[name]
     if hasattr(arraymath, "_HAVE_BLAS"):
-        arraymath._HAVE_BLAS = importlib.util.find_spec("scipy") is not None
+        setattr(arraymath, "_HAVE_BLAS", importlib.util.find_spec("scipy") is not None)  # noqa: B010  (not declared)
 
 
 _load_numba()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import compiled
+from zooalign.kernels import F32, F64, Int, compiled
 
 
 @compiled()
-def two_way_weights(a, wa, found):
-    """found[i, layer, t] = wa[i, layer, t] if i is in the list of its t-th neighbour, else 0."""
+def two_way_weights(a: Int, wa: F32, weights: F32) -> None:
+    """weights[i, layer, t] = wa[i, layer, t] if i is in the list of its t-th neighbour, else 0."""
     n, layers, k = a.shape
     for i in range(n):
         for w in range(layers):
@@ -22,11 +22,11 @@ def two_way_weights(a, wa, found):
                 hit = False
                 for s in range(k):
                     hit |= a[j, w, s] == i
-                found[i, w, t] = wa[i, w, t] if hit else np.float32(0)
+                weights[i, w, t] = wa[i, w, t] if hit else np.float32(0)
 
 
 @compiled()
-def masked_hsic(a, wa, ta, b, wb, tb, out):
+def masked_hsic(a: Int, wa: F32, ta: F32, b: Int, wb: F32, tb: F32, out: F64) -> None:
     """Unbiased HSIC of (mask K, mask L), mask = edges in both graphs, for every layer pair; out (La, Lb).
 
     [sum over two-way common edges of K_ij L_ij + S_K S_L / ((n-1)(n-2)) - 2 <column sums of K, row sums of
@@ -90,7 +90,7 @@ def masked_hsic(a, wa, ta, b, wb, tb, out):
 
 
 @compiled()
-def masked_products(a, wa, b, wb, out):
+def masked_products(a: Int, wa: F32, b: Int, wb: F32, out: F64) -> None:
     """out[la, lb] = sum over edges in both graphs of K_ij L_ij, float64 in the order of the samples."""
     n, layers_a, k = a.shape
     layers_b = b.shape[1]
@@ -111,7 +111,7 @@ def masked_products(a, wa, b, wb, out):
 
 
 @compiled()
-def masked_product_terms(a, wa, b, wb, terms):
+def masked_product_terms(a: Int, wa: F32, b: Int, wb: F32, terms: F64) -> None:
     """The same per sample for one layer pair; all (n, k), terms (n,) float64."""
     n, k = a.shape
     place = np.zeros(n, np.int32)

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import VECTORISED, compiled
+from zooalign.kernels import F32, F64, I16, I64, U16, U32, VECTORISED, Int, Stored, compiled
 from zooalign.kernels.rows import dot, squared_distance
+from zooalign.kernels.ties import key, rounded, stream
 
 # Scores per test of a block: one vectorised comparison decides whether to look closer.
 _WIDTH = 256
 
 
 @compiled()
-def offer(query, scale, row, row_scale, euclidean, position, best, where):
-    """Insert one gallery row into a query's k best by its float64 rank value, then by lower position."""
-    value = -squared_distance(query, row) if euclidean else dot(query, row) * scale * row_scale
-    k = best.shape[0]
+def offer(value: float, begin: np.uint64, position: int, best: F64, where: I64) -> None:
+    """Insert one gallery row into a query's k best by its rank value, equal ones by key; see kernels.ties."""
+    k = len(best)
     p = k - 1
-    if not (value > best[p] or (value == best[p] and position < where[p])):
+    if not (value > best[p] or (value == best[p] and key(begin, position) < key(begin, where[p]))):
         return
-    while p > 0 and (value > best[p - 1] or (value == best[p - 1] and position < where[p - 1])):
+    order = key(begin, position)
+    while p > 0 and (value > best[p - 1] or (value == best[p - 1] and order < key(begin, where[p - 1]))):
         best[p] = best[p - 1]
         where[p] = where[p - 1]
         p -= 1
@@ -28,7 +29,7 @@ def offer(query, scale, row, row_scale, euclidean, position, best, where):
 
 
 @compiled()
-def load_row(stored, half, clamp, row, bits):
+def load_row(stored: Stored, half: bool, clamp: np.float32, row: F32, bits: U32) -> None:
     """A stored row as float32, clipped to [-clamp, clamp] if clamp > 0.
 
     stored (d,) float32, or uint16 holding the bits of float16 if `half`; row (d,) float32 with bits its uint32
@@ -51,7 +52,10 @@ def load_row(stored, half, clamp, row, bits):
 
 
 @compiled(fastmath=VECTORISED)
-def round_rows(stored, half, clamp, centre, unit, euclidean, scales, offsets, lengths, errors, bits):
+def round_rows(
+    stored: Stored, half: bool, clamp: np.float32, centre: F64, unit: bool, euclidean: bool, scales: F64,
+    offsets: F64, lengths: F64, errors: F64, bits: U16,
+) -> None:  # fmt: skip
     """One pass over a block of gallery rows: load, scale, centre, round to bfloat16, measure the rounding.
 
     stored, half, clamp as load_row; centre (d,) float64; unit: scale rows to length 1. Filled: scales, offsets,
@@ -106,14 +110,40 @@ def round_rows(stored, half, clamp, centre, unit, euclidean, scales, offsets, le
 
 
 @compiled()
+def consider(
+    i: int, j: int, queries: F32, scales: F64, rows: Stored, half: bool, clamp: np.float32, row_scales: F64,
+    classes: I64, unit: bool, euclidean: bool, begin: np.uint64, first: int, known: F64, known_for: I64, loaded: F32,
+    loaded_bits: U32, best: F64, where: I64,
+) -> None:  # fmt: skip
+    """Score row j of a block for query i in float64, rounded as ties are, and offer it.
+
+    classes (m,): rows of one class are equal, and are scored once per query: known and known_for hold the last
+    value of a class and its query.
+    """
+    same: int = classes[j]
+    if known_for[same] != i:
+        load_row(rows[j], half, clamp, loaded, loaded_bits)
+        if euclidean:
+            value = -squared_distance(queries[i], loaded)
+        else:
+            value = dot(queries[i], loaded) * scales[i] * row_scales[j]
+        known[same] = rounded(value, unit)
+        known_for[same] = i
+    offer(known[same], begin, first + j, best[i], where[i])
+
+
+@compiled()
 def scan_bfloat16(
-    scores, queries, scales, rows, half, clamp, row_scales, euclidean, own, first, shift, margin, best, where
-):  # fmt: skip
+    scores: I16, queries: F32, scales: F64, rows: Stored, half: bool, clamp: np.float32, row_scales: F64,
+    classes: I64, unit: bool, euclidean: bool, seed: np.uint64, query: int, own: I64, first: int, shift: F64,
+    margin: F64, known: F64, known_for: I64, best: F64, where: I64,
+) -> None:  # fmt: skip
     """Offer every row of a block whose approximate score may belong to a query's k best.
 
     scores (q, m) int16, the bits of bfloat16; rows (m, d), half, clamp (see load_row) are the gallery's
     first ... first + m - 1; own (q,) the query's own position or -1; shift, margin (q,): the rank value is
-    score + shift up to margin.
+    score + shift up to margin. `seed` and `query`, the number of the first query, give the order of ties; classes,
+    known, known_for as consider.
     The order of non-negative bfloat16 is that of their bits.
     """
     q, m = scores.shape
@@ -124,6 +154,7 @@ def scan_bfloat16(
     bits = real.view(np.int32)
     for i in range(q):
         row = scores[i]
+        begin = stream(seed, query + i)
         limit = best[i, k - 1] - shift[i] - margin[i]
         limit -= abs(limit) * 0.00390625  # scores are rounded to 8 bits
         real[0] = limit
@@ -148,8 +179,10 @@ def scan_bfloat16(
                     if real[0] < limit:
                         continue
                 if first + j != own[i]:
-                    load_row(rows[j], half, clamp, loaded, loaded_bits)
-                    offer(queries[i], scales[i], loaded, row_scales[j], euclidean, first + j, best[i], where[i])
+                    consider(
+                        i, j, queries, scales, rows, half, clamp, row_scales, classes, unit, euclidean, begin, first,
+                        known, known_for, loaded, loaded_bits, best, where,
+                    )  # fmt: skip
                     limit = best[i, k - 1] - shift[i] - margin[i]
                     limit -= abs(limit) * 0.00390625
                     real[0] = limit
@@ -159,8 +192,10 @@ def scan_bfloat16(
 
 @compiled()
 def scan_float32(
-    scores, queries, scales, rows, half, clamp, row_scales, euclidean, own, first, shift, margin, best, where
-):  # fmt: skip
+    scores: F32, queries: F32, scales: F64, rows: Stored, half: bool, clamp: np.float32, row_scales: F64,
+    classes: I64, unit: bool, euclidean: bool, seed: np.uint64, query: int, own: I64, first: int, shift: F64,
+    margin: F64, known: F64, known_for: I64, best: F64, where: I64,
+) -> None:  # fmt: skip
     """As scan_bfloat16 with float32 scores."""
     q, m = scores.shape
     k = best.shape[1]
@@ -168,6 +203,7 @@ def scan_float32(
     loaded_bits = loaded.view(np.uint32)
     for i in range(q):
         row = scores[i]
+        begin = stream(seed, query + i)
         j0 = 0
         while j0 < m:
             j1 = min(j0 + _WIDTH, m)
@@ -183,19 +219,28 @@ def scan_float32(
             if hit:
                 for j in range(j0, j1):
                     if row[j] >= limit and first + j != own[i]:
-                        load_row(rows[j], half, clamp, loaded, loaded_bits)
-                        offer(queries[i], scales[i], loaded, row_scales[j], euclidean, first + j, best[i], where[i])
+                        consider(
+                            i, j, queries, scales, rows, half, clamp, row_scales, classes, unit, euclidean, begin,
+                            first, known, known_for, loaded, loaded_bits, best, where,
+                        )  # fmt: skip
             j0 = j1
 
 
 @compiled()
-def offer_listed(pairs, queries, scales, rows, half, clamp, row_scales, euclidean, own, first, best, where):
+def offer_listed(
+    pairs: Int, queries: F32, scales: F64, rows: Stored, half: bool, clamp: np.float32, row_scales: F64, classes: I64,
+    unit: bool, euclidean: bool, seed: np.uint64, query: int, own: I64, first: int, known: F64, known_for: I64,
+    best: F64, where: I64,
+) -> None:  # fmt: skip
     """Offer the (query, row of the block) pairs that a device has selected."""
     loaded = np.empty(rows.shape[1], np.float32)
     loaded_bits = loaded.view(np.uint32)
     for p in range(pairs.shape[0]):
         i = pairs[p, 0]
         j = pairs[p, 1]
+        begin = stream(seed, query + i)
         if first + j != own[i]:
-            load_row(rows[j], half, clamp, loaded, loaded_bits)
-            offer(queries[i], scales[i], loaded, row_scales[j], euclidean, first + j, best[i], where[i])
+            consider(
+                i, j, queries, scales, rows, half, clamp, row_scales, classes, unit, euclidean, begin, first,
+                known, known_for, loaded, loaded_bits, best, where,
+            )  # fmt: skip

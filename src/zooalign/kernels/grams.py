@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import VECTORISED, compiled
+from zooalign.kernels import F32, F64, VECTORISED, Int, compiled
 
 # Columns per pass: one chunk of every layer of both models stays in the second-level cache.
 _CHUNK = 4096
 
 
 @compiled(fastmath=VECTORISED)
-def _tile(a0, a1, a2, a3, b0, b1, b2, b3, out):
+def _tile(a0: F32, a1: F32, a2: F32, a3: F32, b0: F32, b1: F32, b2: F32, b3: F32, out: F64) -> None:
     """Add the sixteen inner products of four rows with four rows, all of one length.
 
     The loop starts at a literal 0: the compiler then knows that no index is negative, and loads vectors
@@ -65,7 +65,7 @@ def _tile(a0, a1, a2, a3, b0, b1, b2, b3, out):
 
 
 @compiled()
-def inner_products(a, b, first, out):
+def inner_products(a: F32, b: F32, first: int, out: F64) -> None:
     """out[i, j] = <a[i, first:], b[j, first:]>; a (La, p), b (Lb, p) float32, out (La, Lb) float64.
 
     float32 within a chunk, float64 across chunks. Every pair runs through the same code in the same order
@@ -97,7 +97,7 @@ def inner_products(a, b, first, out):
 
 
 @compiled(fastmath=VECTORISED)
-def squared_norms(a, first, out):
+def squared_norms(a: F32, first: int, out: F64) -> None:
     """out[i] = |a[i, first:]|^2 in float64."""
     for i in range(a.shape[0]):
         row = a[i]
@@ -109,7 +109,7 @@ def squared_norms(a, first, out):
 
 
 @compiled()
-def unpack(packed, diagonal, full):
+def unpack(packed: F32, diagonal: bool, full: F32) -> None:
     """Full (n, n) symmetric from [diagonal |] upper triangle row by row; entries keep their packed scale."""
     n = full.shape[0]
     p = n if diagonal else 0
@@ -122,7 +122,7 @@ def unpack(packed, diagonal, full):
 
 
 @compiled()
-def pack_permuted(full, order, diagonal, packed):
+def pack_permuted(full: F32, order: Int, diagonal: bool, packed: F32) -> None:
     """The packed form of the matrix whose entry (i, j) is full[order[i], order[j]]."""
     n = full.shape[0]
     if diagonal:

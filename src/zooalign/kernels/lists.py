@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import compiled
+from zooalign.kernels import I64, U64, Int, compiled
 
 # Sixteen layers of one model share a row of bytes in the membership table: two 64-bit words.
 GROUP = 16
@@ -15,7 +15,7 @@ _BYTES = np.uint64(0x00FF00FF00FF00FF)
 
 
 @compiled()
-def overlap_sums(a, b, sums):
+def overlap_sums(a: Int, b: Int, sums: I64) -> None:
     """sums[la, lb] = total over samples of |list_a & list_b|; k <= 255.
 
     For one sample, table[j, layer] says whether j is in that layer's list of `a`; the k rows that a list
@@ -57,7 +57,7 @@ def overlap_sums(a, b, sums):
 
 
 @compiled()
-def flush(lanes, first, width, sums):
+def flush(lanes: U64, first: int, width: int, sums: I64) -> None:
     """Add the 16-bit lanes to sums[first + w, lb] and clear them."""
     for lb in range(lanes.shape[0]):
         for w in range(width):
@@ -68,7 +68,7 @@ def flush(lanes, first, width, sums):
 
 
 @compiled()
-def overlap_terms(a, b, terms):
+def overlap_terms(a: Int, b: Int, terms: I64) -> None:
     """terms[i] = |a[i] & b[i]| for one layer of each; a, b (n, k)."""
     n, k = a.shape
     mark = np.zeros(n, np.uint8)
@@ -84,7 +84,7 @@ def overlap_terms(a, b, terms):
 
 
 @compiled()
-def overlap_counts(a, b, counts):
+def overlap_counts(a: Int, b: Int, counts: I64) -> None:
     """counts[la, lb, c] = number of samples whose lists share c neighbours; c = 0 ... k, k <= 255."""
     n, layers_a, k = a.shape
     layers_b = b.shape[1]
@@ -103,7 +103,7 @@ def overlap_counts(a, b, counts):
 
 
 @compiled()
-def reverse_lists(a, starts, sources):
+def reverse_lists(a: Int, starts: I64, sources: Int) -> None:
     """Who names whom: sources[layer, starts[layer, j] : starts[layer, j + 1]] are the i with j in a[i, layer]."""
     n, layers, k = a.shape
     filled = np.empty(n, np.int64)
@@ -123,7 +123,7 @@ def reverse_lists(a, starts, sources):
 
 
 @compiled()
-def cycle_sums(starts, sources, b, sums):
+def cycle_sums(starts: I64, sources: Int, b: Int, sums: I64) -> None:
     """sums[la, lb] = number of samples i that some j in list_b(i) names in its own list of `a`.
 
     starts (La, n + 1) and sources (La, n k) are the reversed lists of `a`. As overlap_sums, with "or".
@@ -163,7 +163,7 @@ def cycle_sums(starts, sources, b, sums):
 
 
 @compiled()
-def cycle_terms(a, b, terms):
+def cycle_terms(a: Int, b: Int, terms: I64) -> None:
     """terms[i] = 1 if some j in b[i] has i in a[j]; a, b (n, k)."""
     n, k = a.shape
     for i in range(n):
@@ -176,7 +176,7 @@ def cycle_terms(a, b, terms):
 
 
 @compiled()
-def sequence_sums(a, b, common, edits):
+def sequence_sums(a: Int, b: Int, common: I64, edits: I64) -> None:
     """Longest common subsequences and Levenshtein distances of lists, summed over samples; k <= 64.
 
     Bit-parallel: bit t of a word stands for place t of a's list. common (Hyyro 2004: zeros of V after
@@ -233,7 +233,7 @@ def sequence_sums(a, b, common, edits):
 
 
 @compiled()
-def sequence_terms(a, b, common, edits):
+def sequence_terms(a: Int, b: Int, common: I64, edits: I64) -> None:
     """Both for one layer pair and every sample by dynamic programming, any k; common, edits (n,) int64."""
     n, k = a.shape
     longest = np.zeros(k + 1, np.int64)
@@ -260,47 +260,3 @@ def sequence_terms(a, b, common, edits):
                 corner_d = above_d
         common[i] = longest[k]
         edits[i] = distance[k]
-
-
-@compiled()
-def lists_within(lists, half, side, position, k, found):
-    """The first k stored neighbours of every member of one half that belong to that half, renumbered.
-
-    lists (n, k_max); half (n,) 0 or 1; position (n,) place of a sample inside its half; found (m, k) for the
-    m members of `side` in order. A list that runs out is filled with the lowest members not in it; the
-    number of such lists is returned.
-    """
-    n, longest = lists.shape
-    m = found.shape[0]
-    short = 0
-    row = 0
-    taken = np.zeros(m, np.uint8)
-    for i in range(n):
-        if half[i] != side:
-            continue
-        c = 0
-        for t in range(longest):
-            j = lists[i, t]
-            if half[j] == side:
-                found[row, c] = position[j]
-                taken[position[j]] = 1
-                c += 1
-                if c == k:
-                    break
-        if c < k:
-            short += 1
-            taken[row] = 1
-            j = 0
-            while c < k:
-                if taken[j] == 0:
-                    found[row, c] = j
-                    taken[j] = 1
-                    c += 1
-                j += 1
-            for t in range(m):
-                taken[t] = 0
-        else:
-            for t in range(c):
-                taken[found[row, t]] = 0
-        row += 1
-    return short

@@ -1,6 +1,7 @@
-"""Alignment metrics: one file each, found by name.
+"""Metrics: how alike two models are, all layers at once, from their indexes; one file each, found by name.
 
-A metric compares ALL layers of two models at once from their indexes. Its module declares
+They may import indexes and kernels, and nothing of each other but files that start with an underscore.
+Each gives matrix(x, y, k), terms(x, y, layer_x, layer_y, k), chance(n, k) and the declarations below.
 
 VERSION : int
     Raised when its values change; part of every pair's digest.
@@ -16,8 +17,8 @@ IDENTITY : float, "k" or None
     Value of a model against itself; None where it is not fixed.
 HAS_TERMS : bool
     Whether terms() gives a value per sample whose mean is the score.
-
-and the functions matrix(x, y, k), terms(x, y, layer_x, layer_y, k) and chance(n, k).
+QUANTITY : str
+    What its numbers are, for the axis of a figure; {k} stands for the number of neighbours.
 """
 
 from __future__ import annotations
@@ -27,11 +28,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zooalign.discovery import room, rooms
 from zooalign.errors import MetricError
+from zooalign.registry import plugin, plugin_names
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
+
+# Above this share of samples with tied neighbours at the best layers, a score says less than it seems to.
+MANY_TIES = 0.05
 
 
 def names() -> list[str]:
@@ -47,7 +51,7 @@ def names() -> list[str]:
     >>> "mutual_knn" in names()
     True
     """
-    return rooms("metrics")
+    return plugin_names("metrics")
 
 
 def get(name: str) -> ModuleType:
@@ -68,17 +72,28 @@ def get(name: str) -> ModuleType:
     MetricError
         If there is no such metric; the message gives the nearest names.
     """
-    return room("metrics", name, "metric", MetricError)
+    return plugin("metrics", name, "metric", MetricError)
 
 
 def needs(metrics: list[str]) -> set[str]:
     """Union of what the named metrics need of an index."""
-    return set().union(*(get(m).NEEDS for m in metrics))
+    return set[str]().union(*(get(m).NEEDS for m in metrics))
 
 
 def label(name: str, k: int | None) -> str:
     """Name of a score: "mutual_knn@10" for a metric with k, "cka" for one without."""
     return f"{name}@{k}" if get(name).TAKES_K else name
+
+
+def quantity(name: str, k: int | None) -> str:
+    """What the numbers of a metric are, for an axis.
+
+    Examples
+    --------
+    >>> quantity("mutual_knn", 10)
+    'shared fraction of the 10 nearest neighbours'
+    """
+    return get(name).QUANTITY.format(k=k)
 
 
 def check_pair(x: Index, y: Index) -> None:
@@ -126,7 +141,7 @@ def check_k(metric: str, x: Index, y: Index, k: Any, least: int = 1) -> int:
     MetricError
         If k is no whole number, below `least`, not below n, or longer than the stored lists.
     """
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+    if not _is_whole(k):
         raise MetricError(f"{metric} needs a whole number of neighbours k, not {k!r}.")
     if not least <= k < x.n:
         raise MetricError(
@@ -142,11 +157,39 @@ def check_k(metric: str, x: Index, y: Index, k: Any, least: int = 1) -> int:
     return int(k)
 
 
+def _is_whole(k: Any) -> bool:
+    return isinstance(k, (int, np.integer)) and not isinstance(k, bool)
+
+
 def check_layers(x: Index, y: Index, layer_x: int, layer_y: int) -> None:
     """Raise MetricError unless both layer positions exist (negative ones count from the end)."""
     for index, layer in ((x, layer_x), (y, layer_y)):
         if not -index.n_layers <= layer < index.n_layers:
             raise MetricError(f"{index.name} has {index.n_layers} layers: there is no layer {layer}.")
+
+
+def tied_shares(name: str, x: Index, y: Index, layer_x: int, layer_y: int, k: int | None) -> list[float | None]:
+    """Share of samples, on either side of one layer pair, whose k neighbours depend on the order of ties.
+
+    Parameters
+    ----------
+    name : str
+        Of a metric.
+    x, y : Index
+        Two models.
+    layer_x, layer_y : int
+        Layer positions.
+    k : int or None
+        Neighbours.
+
+    Returns
+    -------
+    list of float or None
+        For x and for y, in [0, 1], see :meth:`zooalign.indexes.index.Index.tied_share`; None for a metric without k.
+    """
+    if not get(name).TAKES_K or k is None:
+        return [None, None]
+    return [float(side.tied_share(k)[layer]) for side, layer in ((x, layer_x), (y, layer_y))]
 
 
 def best(matrix: np.ndarray) -> tuple[float, int, int]:

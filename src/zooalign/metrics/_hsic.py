@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
+
+# Share of its terms below which an unbiased HSIC is what rounding of float32 sums leaves of zero.
+_NOTHING_LEFT = 2.0**-16
 
 
 def products(x: Index, y: Index, array: str) -> tuple[np.ndarray, np.ndarray]:
@@ -54,19 +57,30 @@ def unbiased(x: Index, y: Index, array: str) -> tuple[np.ndarray, np.ndarray, np
     The estimator of kernels with zeroed diagonals does not change when constants are added to rows and
     columns, so the centred kernel B may stand for K; its rows sum to zero, so those of B without its
     diagonal d sum to -d, and every sum in the equation is one over B or over d. n must exceed 3.
+
+    A layer with itself is 0, and its scores undefined, where its terms cancel to within rounding: where all
+    samples are equally far from each other, say.
     """
     n = x.n
     trace_x, trace_y = diagonals(x, array).sum(axis=1), diagonals(y, array).sum(axis=1)
 
-    def estimate(parts: tuple[np.ndarray, np.ndarray], traces: np.ndarray) -> np.ndarray:
+    def terms(parts: tuple[np.ndarray, np.ndarray], traces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         diagonal, rest = parts
-        return (rest + traces / ((n - 1) * (n - 2)) - 2.0 * diagonal / (n - 2)) / (n * (n - 3))
+        return rest, traces / ((n - 1) * (n - 2)), -2.0 * diagonal / (n - 2)
 
-    return (
-        estimate(products(x, y, array), np.outer(trace_x, trace_y)),
-        estimate(norms(x, array), trace_x**2),
-        estimate(norms(y, array), trace_y**2),
-    )
+    def own(side: Index, trace: np.ndarray) -> np.ndarray:
+        parts = terms(norms(side, array), trace**2)
+        value = _added(parts)
+        largest = _added((np.abs(parts[0]), np.abs(parts[1]), np.abs(parts[2])))
+        return np.where(value > _NOTHING_LEFT * largest, value, 0.0) / (n * (n - 3))
+
+    cross = _added(terms(products(x, y, array), np.outer(trace_x, trace_y))) / (n * (n - 3))
+    return cross, own(x, trace_x), own(y, trace_y)
+
+
+def _added(parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    first, second, third = parts
+    return first + second + third
 
 
 def ratio(cross: np.ndarray, own_x: np.ndarray, own_y: np.ndarray, added: float = 0.0) -> np.ndarray:
@@ -95,10 +109,24 @@ def square(x: Index, array: str, layer: int) -> np.ndarray:
 
 def terms(x: Index, y: Index, layer_x: int, layer_y: int, array: str) -> np.ndarray:
     """Share of every sample in a biased CKA at one layer pair, (n,) float32 with the score as its mean."""
-    a, b = square(x, array, layer_x), square(y, array, layer_y)
+    return shares(square(x, array, layer_x), square(y, array, layer_y))
+
+
+def shares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Share of every row in the cosine of two matrices (n, n), (n,) float32 with the cosine as its mean."""
     rows = np.einsum("ij,ij->i", a, b)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (x.n * rows / np.sqrt(np.sum(a * a) * np.sum(b * b))).astype(np.float32)
+        return (len(a) * rows / np.sqrt(np.sum(a * a) * np.sum(b * b))).astype(np.float32)
+
+
+def u_centred(x: Index, array: str, layer: int) -> np.ndarray:
+    """Kernel without diagonal whose rows sum to zero, (n, n); from the doubly centred one."""
+    n = x.n
+    full = square(x, array, layer)
+    diagonal = np.diagonal(full).copy()
+    full += (diagonal[:, None] + diagonal[None, :]) / (n - 2) - diagonal.sum() / ((n - 1) * (n - 2))
+    np.fill_diagonal(full, 0.0)
+    return full
 
 
 def _products(a: np.ndarray, b: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

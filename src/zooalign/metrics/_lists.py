@@ -8,7 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
+
+
+def defined(x: Index, y: Index, values: np.ndarray) -> np.ndarray:
+    """Scores of all layer pairs (Lx, Ly), NaN where a layer is the same for every sample: it has no neighbours."""
+    values[x.constant, :] = np.nan
+    values[:, y.constant] = np.nan
+    return values
+
+
+def defined_terms(x: Index, y: Index, layer_x: int, layer_y: int, values: np.ndarray) -> np.ndarray:
+    """Values per sample at one layer pair as float32, all NaN where one of the layers has no neighbours."""
+    if x.constant[layer_x] or y.constant[layer_y]:
+        return np.full(x.n, np.nan, np.float32)
+    return values.astype(np.float32)
 
 
 def sequences(x: Index, y: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -70,9 +84,9 @@ def two_way_weights(x: Index, array: str, k: int) -> np.ndarray:
     def compute() -> np.ndarray:
         from zooalign.kernels import edges
 
-        found = np.empty((x.n, x.n_layers, k), np.float32)
-        edges.two_way_weights(x.lists(k), edge_weights(x, array, k), found)
-        return found
+        weights = np.empty((x.n, x.n_layers, k), np.float32)
+        edges.two_way_weights(x.lists(k), edge_weights(x, array, k), weights)
+        return weights
 
     return x.derived(("two way", array, k), compute)
 

@@ -1,15 +1,12 @@
-"""Centred kernel alignment, linear kernel, biased estimator; without the published 1e-6."""
+"""Centred kernel alignment, linear kernel, biased estimator; without the published 1e-6.
 
-from __future__ import annotations
+HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with HSIC = tr(KHLH): 1 at identity. Biased upwards: unrelated wide features
+score far above 0.
 
-from typing import TYPE_CHECKING
+Kornblith, Norouzi, Lee, Hinton 2019, arXiv 1905.00414, section 3.
+"""
 
-import numpy as np
-
-from zooalign.metrics import _hsic, check_layers, check_pair
-
-if TYPE_CHECKING:
-    from zooalign.indexing import Index
+from zooalign.metrics._cka import chance_of_biased, matrix_of, terms_of
 
 VERSION = 1
 NEEDS = frozenset({"gram"})
@@ -18,76 +15,8 @@ SYMMETRIC = True
 RANGE = (0.0, 1.0)
 IDENTITY = 1.0
 HAS_TERMS = True
+QUANTITY = "centred kernel alignment, biased estimator, 0 to 1"
 
-
-def chance(n: int, k: int | None = None) -> float | None:
-    """None: the score of unrelated features depends on their spectra (.46 for Gaussian d ~ n).
-
-    Parameters
-    ----------
-    n : int
-        Samples.
-    k : None
-        Not used.
-
-    Returns
-    -------
-    None
-        None.
-    """
-    return None
-
-
-def matrix(x: Index, y: Index, k: int | None = None) -> np.ndarray:
-    """HSIC(K, L) / sqrt(HSIC(K, K) HSIC(L, L)) with HSIC = tr(KHLH), for every layer pair.
-
-    Parameters
-    ----------
-    x, y : Index
-        Two models on the same n samples.
-    k : None
-        Not used.
-
-    Returns
-    -------
-    ndarray of float64, shape (Lx, Ly)
-        In [0, 1]; 1 at identity; NaN where a layer is the same for every sample. Biased upwards: unrelated
-        wide features score far above 0.
-
-    Raises
-    ------
-    MetricError
-        If samples differ.
-
-    Notes
-    -----
-    n (n + 1) / 2 multiply-adds per layer pair in float32 chunks summed in float64: error below 1e-7.
-
-    References
-    ----------
-    Kornblith, Norouzi, Lee, Hinton 2019, arXiv 1905.00414, section 3.
-    """
-    check_pair(x, y)
-    return _hsic.ratio(*_hsic.biased(x, y, "gram"))
-
-
-def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int | None = None) -> np.ndarray:
-    """Share of every sample in the score at one layer pair: n sum_j K_ij L_ij / normaliser.
-
-    Parameters
-    ----------
-    x, y : Index
-        As in :func:`matrix`.
-    layer_x, layer_y : int
-        Layer positions; -1 the last.
-    k : None
-        Not used.
-
-    Returns
-    -------
-    ndarray of float32, shape (n,)
-        Mean equal to the score; a term may be negative.
-    """
-    check_pair(x, y)
-    check_layers(x, y, layer_x, layer_y)
-    return _hsic.terms(x, y, layer_x, layer_y, "gram")
+matrix = matrix_of("gram")
+terms = terms_of("gram")
+chance = chance_of_biased

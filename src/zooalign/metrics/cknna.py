@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zooalign.metrics import _hsic, cknna_exact
+from zooalign.metrics import _hsic, _lists, cknna_exact
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = cknna_exact.NEEDS
 TAKES_K = True
 SYMMETRIC = False
 RANGE = None
 IDENTITY = None
 HAS_TERMS = False
+QUANTITY = "kernel alignment over common {k} nearest neighbours, as published"
 
 
 def chance(n: int, k: int) -> float | None:
@@ -50,7 +51,8 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     -------
     ndarray of float64, shape (Lx, Ly)
         Below 1 at identity by 1e-6 / HSIC(K, K), about 1e-4; unbiased_cka_published at k = n - 1; can exceed 1
-        at large k where all similarities are high; slightly asymmetric, since the masks are.
+        at large k where all similarities are high; slightly asymmetric, since the masks are. NaN where a
+        layer is the same for every sample.
 
     Raises
     ------
@@ -66,4 +68,4 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     ----------
     Huh et al. 2024, arXiv 2405.07987, public code.
     """
-    return _hsic.ratio(*cknna_exact.parts("cknna", x, y, k), added=1e-6)
+    return _lists.defined(x, y, _hsic.ratio(*cknna_exact.parts("cknna", x, y, k), added=1e-6))

@@ -9,15 +9,16 @@ import numpy as np
 from zooalign.metrics import _hsic, _lists, check_k, check_layers, check_pair
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"neighbors", "centred_similarities"})
 TAKES_K = True
 SYMMETRIC = True
 RANGE = None
 IDENTITY = 1.0
 HAS_TERMS = True
+QUANTITY = "centred kernel alignment over common {k} nearest neighbours"
 
 
 def chance(n: int, k: int) -> float | None:
@@ -73,7 +74,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
 
     cross = np.zeros((x.n_layers, y.n_layers))
     edges.masked_products(*_graph(x, k), *_graph(y, k), cross)
-    return _hsic.ratio(cross, _own(x, k), _own(y, k))
+    return _lists.defined(x, y, _hsic.ratio(cross, _own(x, k), _own(y, k)))
 
 
 def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
@@ -105,7 +106,8 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
     ]
     edges.masked_product_terms(*sides[0], *sides[1], sums)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (x.n * sums / np.sqrt(_own(x, k)[layer_x] * _own(y, k)[layer_y])).astype(np.float32)
+        shares = x.n * sums / np.sqrt(_own(x, k)[layer_x] * _own(y, k)[layer_y])
+    return _lists.defined_terms(x, y, layer_x, layer_y, shares)
 
 
 def _graph(x: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,8 +123,8 @@ def _own(x: Index, k: int) -> np.ndarray:
         graph = _graph(x, k)
         own = np.zeros((x.n_layers, 1, 1))
         for layer in range(x.n_layers):
-            one = [np.ascontiguousarray(a[:, layer : layer + 1]) for a in graph]
-            edges.masked_products(*one, *one, own[layer])
+            ids, weights = (np.ascontiguousarray(part[:, layer : layer + 1]) for part in graph)
+            edges.masked_products(ids, weights, ids, weights, own[layer])
         return own[:, 0, 0]
 
     return x.derived(("centred edges", k), compute)

@@ -10,15 +10,19 @@ from zooalign.errors import MetricError
 from zooalign.metrics import _hsic, _lists, check_k, check_pair
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+# Share of the squared similarities below which a masked HSIC is rounding.
+_NOTHING_LEFT = 2.0**-42
+
+VERSION = 2
 NEEDS = frozenset({"neighbors", "similarities"})
 TAKES_K = True
 SYMMETRIC = False
 RANGE = None
 IDENTITY = 1.0
 HAS_TERMS = False
+QUANTITY = "kernel alignment over common {k} nearest neighbours"
 
 
 def chance(n: int, k: int) -> float | None:
@@ -51,7 +55,8 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     -------
     ndarray of float64, shape (Lx, Ly)
         1 at identity; equals unbiased_cka at k = n - 1; can exceed 1 at large k where all similarities are
-        high; slightly asymmetric, since the masks are. NaN where a layer's own HSIC is not positive.
+        high; slightly asymmetric, since the masks are. NaN where a layer's own HSIC is not positive or a layer is the
+        same for every sample.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     ----------
     Huh et al. 2024, arXiv 2405.07987, public code, without its constant.
     """
-    return _hsic.ratio(*parts("cknna_exact", x, y, k))
+    return _lists.defined(x, y, _hsic.ratio(*parts("cknna_exact", x, y, k)))
 
 
 def parts(metric: str, x: Index, y: Index, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,8 +115,10 @@ def _own(x: Index, k: int) -> np.ndarray:
         graph = _graph(x, k)
         own = np.empty((x.n_layers, 1, 1))
         for layer in range(x.n_layers):
-            one = [np.ascontiguousarray(a[:, layer : layer + 1]) for a in graph]
-            edges.masked_hsic(*one, *one, own[layer])
-        return own[:, 0, 0]
+            lists, weights, two_way = (np.ascontiguousarray(a[:, layer : layer + 1]) for a in graph)
+            edges.masked_hsic(lists, weights, two_way, lists, weights, two_way, own[layer])
+        # What rounding of float32 similarities leaves of a sum that cancels is 0: all pairs alike under a full mask.
+        largest = np.square(graph[1], dtype=np.float64).sum(axis=(0, 2)) / (x.n * (x.n - 3))
+        return np.where(own[:, 0, 0] > _NOTHING_LEFT * largest, own[:, 0, 0], 0.0)
 
     return x.derived(("masked hsic", k), compute)

@@ -9,15 +9,16 @@ import numpy as np
 from zooalign.metrics import _lists, check_k, check_layers, check_pair
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"neighbors"})
 TAKES_K = True
 SYMMETRIC = False
 RANGE = (0.0, 1.0)
 IDENTITY = None
 HAS_TERMS = True
+QUANTITY = "fraction of samples reached back within {k} nearest neighbours"
 
 
 def chance(n: int, k: int) -> float:
@@ -50,7 +51,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     -------
     ndarray of float64, shape (Lx, Ly)
         In [0, 1]; below 1 even at identity. Directional: x takes the step back; matrix(y, x) is the other
-        direction.
+        direction. NaN where a layer is the same for every sample.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
 
     sums = np.zeros((x.n_layers, y.n_layers), np.int64)
     kernels.cycle_sums(*_lists.reversed_lists(x, k), y.lists(k), sums)
-    return sums / x.n
+    return _lists.defined(x, y, sums / x.n)
 
 
 def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
@@ -97,7 +98,7 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
     check_layers(x, y, layer_x, layer_y)
     from zooalign.kernels import lists as kernels
 
-    found = np.empty(x.n, np.int64)
+    returned = np.empty(x.n, np.int64)
     a, b = _lists.layer_lists(x, layer_x, k), _lists.layer_lists(y, layer_y, k)
-    kernels.cycle_terms(a, b, found)
-    return found.astype(np.float32)
+    kernels.cycle_terms(a, b, returned)
+    return _lists.defined_terms(x, y, layer_x, layer_y, returned)

@@ -9,7 +9,7 @@ from zooalign.metrics import check_pair, cycle_knn
 if TYPE_CHECKING:
     import numpy as np
 
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
 VERSION = cycle_knn.VERSION
 NEEDS = cycle_knn.NEEDS
@@ -18,6 +18,7 @@ SYMMETRIC = False
 RANGE = cycle_knn.RANGE
 IDENTITY = None
 HAS_TERMS = True
+QUANTITY = "fraction of samples reached back within {k} nearest neighbours, from y to x"
 
 chance = cycle_knn.chance
 
@@ -25,7 +26,7 @@ chance = cycle_knn.chance
 def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     """Share of samples i that some j in S_x(i) has in its own list S_y(j), for every layer pair.
 
-    A stored pair stands in one order (vision first), so a sweep that wants both directions names both metrics.
+    A stored pair has one order (vision first), so a sweep that wants both directions names both metrics.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (Lx, Ly)
-        In [0, 1]; below 1 even at identity.
+        In [0, 1]; below 1 even at identity. NaN where a layer is the same for every sample.
 
     Raises
     ------

@@ -9,15 +9,16 @@ import numpy as np
 from zooalign.metrics import _lists, check_k, check_layers, check_pair
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"neighbors"})
 TAKES_K = True
 SYMMETRIC = True
 RANGE = (0.0, 1.0)
 IDENTITY = 1.0
 HAS_TERMS = True
+QUANTITY = "1 - edit distance / k of the {k} nearest neighbours"
 
 
 def chance(n: int, k: int) -> float | None:
@@ -49,7 +50,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (Lx, Ly)
-        In [0, 1]; 1 at identity; never above lcs_knn / k.
+        In [0, 1]; 1 at identity; never above lcs_knn / k. NaN where a layer is the same for every sample.
 
     Raises
     ------
@@ -68,7 +69,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     check_pair(x, y)
     k = check_k("edit_distance_knn", x, y, k)
     _, edits = _lists.sequences(x, y, k)
-    return 1.0 - edits / (x.n * k)
+    return _lists.defined(x, y, 1.0 - edits / (x.n * k))
 
 
 def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
@@ -92,4 +93,4 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
     k = check_k("edit_distance_knn", x, y, k)
     check_layers(x, y, layer_x, layer_y)
     _, edits = _lists.sequence_terms(x, y, layer_x, layer_y, k)
-    return (1.0 - edits / k).astype(np.float32)
+    return _lists.defined_terms(x, y, layer_x, layer_y, 1.0 - edits / k)

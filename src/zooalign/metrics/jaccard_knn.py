@@ -10,15 +10,16 @@ import numpy as np
 from zooalign.metrics import _lists, check_k, check_layers, check_pair
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"neighbors"})
 TAKES_K = True
 SYMMETRIC = True
 RANGE = (0.0, 1.0)
 IDENTITY = 1.0
 HAS_TERMS = True
+QUANTITY = "intersection over union of the {k} nearest neighbours"
 
 
 def chance(n: int, k: int) -> float:
@@ -54,7 +55,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (Lx, Ly)
-        In [0, 1]; 1 at identity; never above mutual_knn.
+        In [0, 1]; 1 at identity; never above mutual_knn. NaN where a layer is the same for every sample.
 
     Raises
     ------
@@ -82,7 +83,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
                 counts[i, j] = np.bincount(_lists.overlap_terms(x, y, i, j, k), minlength=k + 1)
     shared = np.arange(k + 1)
     # Summed in a fixed order per layer pair, whatever other layers there are.
-    return np.einsum("ijc,c->ij", counts, shared / (2 * k - shared)) / x.n
+    return _lists.defined(x, y, np.einsum("ijc,c->ij", counts, shared / (2 * k - shared)) / x.n)
 
 
 def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
@@ -106,4 +107,4 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
     k = check_k("jaccard_knn", x, y, k)
     check_layers(x, y, layer_x, layer_y)
     shared = _lists.overlap_terms(x, y, layer_x, layer_y, k)
-    return (shared / (2 * k - shared)).astype(np.float32)
+    return _lists.defined_terms(x, y, layer_x, layer_y, shared / (2 * k - shared))

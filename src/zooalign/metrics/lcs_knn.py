@@ -9,15 +9,16 @@ import numpy as np
 from zooalign.metrics import _lists, check_k, check_layers, check_pair
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"neighbors"})
 TAKES_K = True
 SYMMETRIC = True
 RANGE = (0.0, "k")
 IDENTITY = "k"
 HAS_TERMS = True
+QUANTITY = "longest common subsequence of the {k} nearest neighbours"
 
 
 def chance(n: int, k: int) -> float | None:
@@ -49,7 +50,8 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (Lx, Ly)
-        In [0, k]; k at identity. Not divided by k, as published; value / k never exceeds mutual_knn.
+        In [0, k]; k at identity. Not divided by k, as published; value / k never exceeds mutual_knn. NaN where
+        a layer is the same for every sample.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     check_pair(x, y)
     k = check_k("lcs_knn", x, y, k)
     common, _ = _lists.sequences(x, y, k)
-    return common / x.n
+    return _lists.defined(x, y, common / x.n)
 
 
 def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
@@ -92,4 +94,4 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
     k = check_k("lcs_knn", x, y, k)
     check_layers(x, y, layer_x, layer_y)
     common, _ = _lists.sequence_terms(x, y, layer_x, layer_y, k)
-    return common.astype(np.float32)
+    return _lists.defined_terms(x, y, layer_x, layer_y, common)

@@ -9,15 +9,16 @@ import numpy as np
 from zooalign.metrics import _lists, check_k, check_layers, check_pair
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"neighbors"})
 TAKES_K = True
 SYMMETRIC = True
 RANGE = (0.0, 1.0)
 IDENTITY = 1.0
 HAS_TERMS = True
+QUANTITY = "shared fraction of the {k} nearest neighbours"
 
 
 def chance(n: int, k: int) -> float:
@@ -54,7 +55,8 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     Returns
     -------
     ndarray of float64, shape (Lx, Ly)
-        In [0, 1]; 1 at identity and at k = n - 1; k / (n - 1) by chance. Exact: k n times a value is whole.
+        In [0, 1]; 1 at identity and at k = n - 1; k / (n - 1) by chance. Exact: k n times a value is whole. NaN
+        where a layer is the same for every sample.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     """
     check_pair(x, y)
     k = check_k("mutual_knn", x, y, k)
-    return _sums(x, y, k) / (x.n * k)
+    return _lists.defined(x, y, _sums(x, y, k) / (x.n * k))
 
 
 def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
@@ -94,7 +96,8 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.ndarray:
     check_pair(x, y)
     k = check_k("mutual_knn", x, y, k)
     check_layers(x, y, layer_x, layer_y)
-    return (_lists.overlap_terms(x, y, layer_x, layer_y, k) / k).astype(np.float32)
+    shared = _lists.overlap_terms(x, y, layer_x, layer_y, k)
+    return _lists.defined_terms(x, y, layer_x, layer_y, shared / k)
 
 
 def _sums(x: Index, y: Index, k: int) -> np.ndarray:

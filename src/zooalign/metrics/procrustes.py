@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zooalign.metrics import check_pair
-from zooalign.metrics._factors import factors
+from zooalign.metrics._factors import Factors, full_correlations, over_layer_pairs
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"features"})
 TAKES_K = False
 SYMMETRIC = True
 RANGE = (0.0, 1.0)
 IDENTITY = 1.0
 HAS_TERMS = False
+QUANTITY = "similarity after the best rotation, 0 to 1"
 
 
 def chance(n: int, k: int | None = None) -> float | None:
@@ -70,13 +71,11 @@ def matrix(x: Index, y: Index, k: int | None = None) -> np.ndarray:
     Ding, Denain, Steinhardt 2021, arXiv 2108.01661, section 2.
     """
     check_pair(x, y)
-    found = np.full((x.n_layers, y.n_layers), np.nan)
-    for i in range(x.n_layers):
-        a = factors(x, i)
-        for j in range(y.n_layers):
-            b = factors(y, j)
-            if len(a.s) and len(b.s):
-                cross = a.s[:, None] * (a.u.T @ b.u) * b.s[None, :]
-                nuclear = np.linalg.svd(cross, compute_uv=False).sum()
-                found[i, j] = nuclear / np.sqrt((a.s @ a.s) * (b.s @ b.s))
-    return found
+    return full_correlations(over_layer_pairs(x, y, _nuclear_norm))
+
+
+def _nuclear_norm(a: Factors, b: Factors) -> float:
+    """Of the product of two layers, both scaled to norm 1."""
+    cross = a.s[:, None] * (a.u.T @ b.u) * b.s[None, :]
+    nuclear = np.linalg.svd(cross, compute_uv=False).sum()
+    return float(nuclear / np.sqrt((a.s @ a.s) * (b.s @ b.s)))

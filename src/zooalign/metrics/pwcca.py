@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zooalign.metrics import check_pair
-from zooalign.metrics._factors import factors
+from zooalign.metrics._factors import Factors, full_correlations, over_layer_pairs
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"features"})
 TAKES_K = False
 SYMMETRIC = False
 RANGE = (0.0, 1.0)
 IDENTITY = 1.0
 HAS_TERMS = False
+QUANTITY = "projection-weighted canonical correlation, 0 to 1"
 
 
 def chance(n: int, k: int | None = None) -> float | None:
@@ -70,14 +71,12 @@ def matrix(x: Index, y: Index, k: int | None = None) -> np.ndarray:
     Morcos, Raghu, Bengio 2018, arXiv 1806.05759, section 3.
     """
     check_pair(x, y)
-    found = np.full((x.n_layers, y.n_layers), np.nan)
-    for i in range(x.n_layers):
-        a = factors(x, i)
-        for j in range(y.n_layers):
-            b = factors(y, j)
-            if len(a.s) and len(b.s):
-                directions, correlations, _ = np.linalg.svd(a.u.T @ b.u, full_matrices=False)
-                # <h, columns of x> with h = u directions and x = u s v: (r, d) without forming h.
-                weights = np.abs(directions.T @ (a.s[:, None] * a.v)).sum(axis=1)
-                found[i, j] = weights @ np.minimum(correlations, 1.0) / weights.sum()
-    return found
+    return over_layer_pairs(x, y, _weighted_correlation)
+
+
+def _weighted_correlation(a: Factors, b: Factors) -> float:
+    directions, correlations, _ = np.linalg.svd(a.u.T @ b.u, full_matrices=False)
+    # <h, columns of x> with h = u directions and x = u s v: (r, d) without forming h.
+    weights = np.abs(directions.T @ (a.s[:, None] * a.v)).sum(axis=1)
+    # What is missing to 1 is averaged: a saturated layer pair is exactly 1 under every permutation.
+    return float(1.0 - weights @ (1.0 - full_correlations(correlations)) / weights.sum())

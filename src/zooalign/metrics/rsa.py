@@ -10,15 +10,16 @@ from zooalign.errors import MetricError
 from zooalign.metrics import _hsic, check_pair
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"ranks"})
 TAKES_K = False
 SYMMETRIC = True
 RANGE = (-1.0, 1.0)
 IDENTITY = 1.0
 HAS_TERMS = False
+QUANTITY = "rank correlation of dissimilarities, -1 to 1"
 
 
 def chance(n: int, k: int | None = None) -> float:

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zooalign.metrics import check_pair
+from zooalign.metrics._factors import full_correlations, one_thread
 
 if TYPE_CHECKING:
-    from zooalign.indexing import Index
+    from zooalign.indexes.index import Index
 
-VERSION = 1
+VERSION = 2
 NEEDS = frozenset({"subspace"})
 TAKES_K = False
 SYMMETRIC = True
 RANGE = (0.0, 1.0)
 IDENTITY = 1.0
 HAS_TERMS = False
+QUANTITY = "mean canonical correlation of leading subspaces, 0 to 1"
 
 
 def chance(n: int, k: int | None = None) -> float | None:
@@ -70,9 +72,10 @@ def matrix(x: Index, y: Index, k: int | None = None) -> np.ndarray:
     correlations as singular values.
     """
     check_pair(x, y)
-    # Products of one fixed shape (r, n) (n, r) per layer pair: no layer's value depends on the others.
-    cross = _transposed(x)[:, None] @ y.array("subspace")[None]  # (Lx, Ly, r, r)
-    values = np.linalg.svd(cross, compute_uv=False).clip(max=1.0).sum(axis=-1)
+    with one_thread():
+        # Products of one fixed shape (r, n) (n, r) per layer pair: no layer's value depends on the others.
+        cross = _transposed(x)[:, None] @ y.array("subspace")[None]  # (Lx, Ly, r, r)
+        values = full_correlations(np.linalg.svd(cross, compute_uv=False)).sum(axis=-1)
     ranks = np.minimum(_ranks(x)[:, None], _ranks(y)[None, :])
     with np.errstate(invalid="ignore"):
         return np.where(ranks > 0, values / np.maximum(ranks, 1), np.nan)

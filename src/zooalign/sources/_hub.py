@@ -27,21 +27,19 @@ def fetch_repository(repository: str, revision: str, folder: Path, patterns: Seq
     Raises
     ------
     WeightsError
-        If the repository, the commit or the network is not there, or it wants an accepted licence.
+        If the repository, the commit or the network is missing, or it wants an accepted licence.
     """
     from huggingface_hub import is_offline_mode, snapshot_download
 
     if is_offline_mode():
         # The client would take a folder that is not empty for the repository.
-        message = f"files of {repository} at {revision} are not here: {remedy('fetch_weights')}"
-        raise WeightsError(message)
+        raise WeightsError(f"files of {repository} at {revision} are not here: {remedy('fetch_weights')}")
     try:
         snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=list(patterns))
     except Exception as error:  # whatever the hub's client and its HTTP library raise: no network, no such commit
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        message = (
+        raise WeightsError(
             f"{repository} at {revision} cannot be fetched from the hub ({reason}): fetch weights where "
             "there is a network, and log in to the hub if the model asks for it"
-        )
-        raise WeightsError(message) from error
+        ) from error
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own book-keeping, with times in it

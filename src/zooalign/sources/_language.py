@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zooalign.errors import WeightsError
-from zooalign.models import LanguageModel
+from zooalign.models.model import LanguageModel
 from zooalign.sources._torchvision import import_transformers
 
 if TYPE_CHECKING:
     import torch
+
+VERSION = 2  # part of the digest of what this module determines
+# What a model in transformers' layout is read from.
+FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 class TransformersLanguageModel(LanguageModel):
@@ -67,7 +71,7 @@ class TransformersLanguageModel(LanguageModel):
             module,
             ["embedding", *(f"blocks.{i}" for i in range(layers))],
             causal=causal,
-            max_tokens=getattr(config, "max_position_embeddings", None),
+            max_tokens=_longest(module.base_model, config),
             pad_id=pad_id,
             bos_id=bos_id,
             eos_id=tokenizer.eos_token_id,
@@ -90,6 +94,11 @@ class TransformersLanguageModel(LanguageModel):
         prefixed = [self._text_prefix + text for text in texts]
         return self._tokenizer(prefixed, add_special_tokens=True, truncation=False, padding=False)["input_ids"]
 
+    def truncated(self, text: str, limit: int) -> list[int]:
+        """See :meth:`LanguageModel.truncated`."""
+        whole = self._text_prefix + text
+        return self._tokenizer(whole, add_special_tokens=True, truncation=True, max_length=limit)["input_ids"]
+
     def tokenize_document(self, text: str) -> list[int]:
         """See :meth:`LanguageModel.tokenize_document`."""
         return self._tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
@@ -105,6 +114,15 @@ class TransformersLanguageModel(LanguageModel):
         if not self.causal:
             return super().logits(ids, mask)
         return self.module(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits.float()
+
+
+def _longest(base: Any, config: Any) -> int | None:
+    """Most tokens that a model has positions for."""
+    longest = getattr(config, "max_position_embeddings", None)
+    # RoBERTa and its like count positions from padding_idx + 1.
+    positions = getattr(getattr(base, "embeddings", None), "position_embeddings", None)
+    padding = getattr(positions, "padding_idx", None)
+    return longest if longest is None or padding is None else longest - padding - 1
 
 
 def load_folder(
@@ -146,7 +164,9 @@ def load_folder(
         if causal is None:
             causal = is_causal(transformers.AutoConfig.from_pretrained(folder, **shared))
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **shared)
-        kind = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        kind = _text_tower(folder, shared) or (
+            transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        )
         module, info = kind.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **shared
         )
@@ -159,11 +179,32 @@ def load_folder(
     # Whatever else is missing would be silently random.
     wrong = missing + [str(k) for k in info["mismatched_keys"]]
     if wrong:
-        message = f"the weight files lack or contradict {len(wrong)} parameters, the first {wrong[0]!r}"
-        raise WeightsError(message)
+        raise WeightsError(f"the weight files lack or contradict {len(wrong)} parameters, the first {wrong[0]!r}")
+    rows = module.get_input_embeddings().num_embeddings
+    if len(tokenizer) < rows // 2:
+        raise WeightsError(
+            f"the tokenizer has {len(tokenizer)} tokens, the model {rows}: its files are missing or another model's "
+            "(tokenizer.json, or vocab and merges, belong beside the weights)"
+        )
     return TransformersLanguageModel(
         module.eval(), tokenizer, causal=causal, text_prefix=text_prefix, start_token=start_token
     )
+
+
+# Models of pictures and text, and the class of their text tower, which a language row means.
+_TEXT_TOWERS = {
+    "clip": "CLIPTextModel",
+    "siglip": "SiglipTextModel",
+    "siglip2": "Siglip2TextModel",
+    "metaclip_2": "MetaClip2TextModel",
+}
+
+
+def _text_tower(folder: Path, shared: Any) -> Any:
+    """Class of the text tower, where a folder holds both towers."""
+    transformers = import_transformers()
+    kind = transformers.AutoConfig.from_pretrained(folder, **shared).model_type
+    return getattr(transformers, _TEXT_TOWERS[kind]) if kind in _TEXT_TOWERS else None
 
 
 def is_causal(config: Any) -> bool:

@@ -1,16 +1,18 @@
-"""Weight files that lie inside installed packages, found without importing the package."""
+"""Weight files inside installed packages, found without importing the package."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from pathlib import Path
+from typing import Protocol
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
 
 
-class PackagedFile(BaseModel, extra="forbid", frozen=True):
+class PackagedFile(Closed):
     """A file inside an installed Python package."""
 
     package: str = Field(
@@ -22,6 +24,30 @@ class PackagedFile(BaseModel, extra="forbid", frozen=True):
     def path(self) -> Path:
         """Where the file lies; see :func:`package_file`."""
         return package_file(self.package, self.file)
+
+
+class _HasPackagedFile(Protocol):
+    @property
+    def weights(self) -> PackagedFile: ...
+
+
+def packaged_weight_file(options: _HasPackagedFile, folder: Path) -> Path:
+    """Path of the packaged file of a row: the function `weight_file` of every source whose weights are packaged.
+
+    Parameters
+    ----------
+    options : Options
+        Of the source, with `weights`.
+    folder : Path
+        Where weights are prepared; not used.
+
+    Raises
+    ------
+    WeightsError
+        If the package or file is missing.
+    """
+    del folder
+    return options.weights.path()
 
 
 def package_file(package: str, file: str) -> Path:
@@ -55,10 +81,8 @@ def package_file(package: str, file: str) -> Path:
     try:
         distribution = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
-        message = f"the package {name!r} that carries the weights is not installed: {remedy}"
-        raise WeightsError(message) from None
+        raise WeightsError(f"the package {name!r} that carries the weights is not installed: {remedy}") from None
     path = Path(str(distribution.locate_file(file)))
     if not path.exists():
-        message = f"the installed package {name!r} {distribution.version} has no file {file!r}: {remedy}"
-        raise WeightsError(message)
+        raise WeightsError(f"the installed package {name!r} {distribution.version} has no file {file!r}: {remedy}")
     return path

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+VERSION = 1  # part of the digest of what this module determines
 
-class Preprocessing(BaseModel, extra="forbid", frozen=True):
+
+class Preprocessing(Closed):
     """Resize, centre crop, scale and normalise; every number is stated, none is assumed.
 
     Instances are callable, compare by value and pickle, so that worker processes can use them.
@@ -40,11 +43,9 @@ class Preprocessing(BaseModel, extra="forbid", frozen=True):
     def _check_size(self) -> Preprocessing:
         channels, height, width = self.input_size
         if channels != 3 or min(height, width) < 1:
-            message = f"input_size must be (3, height, width), got {self.input_size}"
-            raise ValueError(message)
+            raise ValueError(f"input_size must be (3, height, width), got {self.input_size}")
         if self.crop_mode == "center" and height != width:
-            message = f"crop_mode 'center' needs a square input_size, got {height} x {width}: use 'squash'"
-            raise ValueError(message)
+            raise ValueError(f"crop_mode 'center' needs a square input_size, got {height} x {width}: use 'squash'")
         return self
 
     def __call__(self, image: Image.Image) -> np.ndarray:

@@ -50,7 +50,7 @@ def ensure_torchvision() -> str:
 
 
 def import_timm() -> ModuleType:
-    """Return the module `timm`, torchvision mended first."""
+    """Return the module `timm`, with torchvision made importable first."""
     ensure_torchvision()
     import timm
 
@@ -58,7 +58,7 @@ def import_timm() -> ModuleType:
 
 
 def import_transformers() -> ModuleType:
-    """Return the module `transformers`, torchvision mended first, without progress bars or notices."""
+    """Return the module `transformers`, with torchvision made importable first, without progress bars or notices."""
     ensure_torchvision()
     import transformers
 

@@ -6,13 +6,15 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from zooalign.errors import WeightsError
-from zooalign.models import VisionLayer, VisionModel
+from zooalign.models.model import VisionLayer, VisionModel
 from zooalign.sources._torchvision import import_timm
 
 if TYPE_CHECKING:
     import torch
 
     from zooalign.sources._preprocessing import Preprocessing
+
+VERSION = 1  # part of the digest of what this module determines
 
 
 class TimmVisionModel(VisionModel):
@@ -73,8 +75,8 @@ class TimmVisionModel(VisionModel):
         if self._tokens:
             options |= {"return_prefix_tokens": True, "output_fmt": "NLC"}
         result = self._forward(self._like_module(pixels), **options)
-        final, found = result if self._pooled else (None, result)
-        layers = [self._layer(x) for x in found]
+        final, blocks = result if self._pooled else (None, result)
+        layers = [self._layer(x) for x in blocks]
         if self._pooled:
             layers.append(VisionLayer(None, self._network.forward_head(final, pre_logits=True).unsqueeze(1)))
         if len(layers) != len(self.layer_names):
@@ -89,14 +91,14 @@ class TimmVisionModel(VisionModel):
             return self._head(self._network.forward_head(self._network.forward_features(pixels), pre_logits=True))
         return self.module(pixels) if self._classifier else None
 
-    def _layer(self, found: Any) -> VisionLayer:
-        if isinstance(found, tuple):  # patches (B, N, D) and prefix (B, P, D)
-            patches, prefix = found
+    def _layer(self, output: Any) -> VisionLayer:
+        if isinstance(output, tuple):  # patches (B, N, D) and prefix (B, P, D)
+            patches, prefix = output
             # Registers alone are not a class token: such a model is pooled over its patches.
             return VisionLayer(prefix if self._class_token else None, patches)
-        if found.ndim == 4:  # (B, D, H, W)
-            return VisionLayer(None, found.flatten(2).transpose(1, 2))  # (B, HW, D)
-        return VisionLayer(None, found)
+        if output.ndim == 4:  # (B, D, H, W)
+            return VisionLayer(None, output.flatten(2).transpose(1, 2))  # (B, HW, D)
+        return VisionLayer(None, output)
 
 
 def create(architecture: str, options: dict[str, Any]) -> torch.nn.Module:
@@ -123,8 +125,7 @@ def create(architecture: str, options: dict[str, Any]) -> torch.nn.Module:
     try:
         return timm.create_model(architecture, pretrained=False, **options).eval()
     except (RuntimeError, TypeError, ValueError) as error:
-        message = f"timm cannot make {architecture!r} with options {options}: {error}"
-        raise WeightsError(message) from error
+        raise WeightsError(f"timm cannot make {architecture!r} with options {options}: {error}") from error
 
 
 def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], name: str) -> None:
@@ -149,5 +150,4 @@ def load_state(module: torch.nn.Module, state: dict[str, torch.Tensor], name: st
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        message = f"the weights do not fit {name}: {' '.join(str(error).split())[:500]}"
-        raise WeightsError(message) from error
+        raise WeightsError(f"the weights do not fit {name}: {' '.join(str(error).split())[:500]}") from error

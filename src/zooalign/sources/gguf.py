@@ -9,20 +9,21 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
 from zooalign.sources._language import load_folder
 from zooalign.sources._packages import PackagedFile
 from zooalign.sources._torchvision import import_transformers
 
 if TYPE_CHECKING:
-    from zooalign.models import LanguageModel
+    from zooalign.models.model import LanguageModel
 
 VERSION = 1
 
 
-class Options(BaseModel, extra="forbid", frozen=True):
+class Options(Closed):
     """Where the GGUF file lies."""
 
     weights: tuple[PackagedFile, ...] = Field(
@@ -78,16 +79,15 @@ def prepare(options: Options, weight_file: Path, folder: Path) -> None:
         state = load_gguf_checkpoint(
             str(weight_file), return_tensors=True, model_to_load=module, torch_dtype=torch.float32
         )["tensors"]
+    # NotImplementedError is what transformers raises for an architecture that it cannot read from GGUF.
     except (ValueError, KeyError, NotImplementedError) as error:
-        message = f"{weight_file.name} is not a GGUF file that transformers can read: {error}"
-        raise WeightsError(message) from error
+        raise WeightsError(f"{weight_file.name} is not a GGUF file that transformers can read: {error}") from error
     head, embedding = "lm_head.weight", module.get_input_embeddings().weight
     if module.config.tie_word_embeddings and head not in state:  # the file keeps one copy of tied weights
         state[head] = next(v for k, v in state.items() if v.shape == embedding.shape and "embed" in k)
     missing = set(module.state_dict()) - set(state)
     if missing:
-        message = f"{weight_file.name} has no tensor for {sorted(missing)[0]!r} and {len(missing) - 1} more"
-        raise WeightsError(message)
+        raise WeightsError(f"{weight_file.name} has no tensor for {sorted(missing)[0]!r} and {len(missing) - 1} more")
     module.load_state_dict(state, strict=True, assign=True)
     module.tie_weights()
     module.save_pretrained(folder)

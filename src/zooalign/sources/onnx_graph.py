@@ -10,11 +10,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
-from zooalign.models import VisionLayer, VisionModel
-from zooalign.sources._packages import PackagedFile
+from zooalign.models.model import VisionLayer, VisionModel
+from zooalign.sources._packages import PackagedFile, packaged_weight_file
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._torchvision import ensure_torchvision
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class Options(BaseModel, extra="forbid", frozen=True):
+class Options(Closed):
     """Where the graph lies and how its tensors are laid out."""
 
     weights: PackagedFile = Field(description="ONNX file inside an installed package.")
@@ -64,15 +65,7 @@ class OnnxVisionModel(VisionModel):
             return self.module(pixels)
 
 
-def weight_file(options: Options, folder: Path) -> Path:
-    """Where the ONNX file lies.
-
-    Raises
-    ------
-    WeightsError
-        If the package or file is missing.
-    """
-    return options.weights.path()
+weight_file = packaged_weight_file
 
 
 def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:
@@ -122,11 +115,10 @@ def find_layers(model: Any, name: str) -> tuple[list[Any], str, str]:
     products = [n for n in model.graph.node if n.op_type in ("MatMul", "Gemm")]
     softmax = [n for n in model.graph.node if n.op_type == "Softmax"]
     if not sums or not products or not softmax:
-        message = (
+        raise WeightsError(
             f"{name} is no residual classifier: {len(sums)} residual sums, {len(products)} matrix products, "
             f"{len(softmax)} softmax"
         )
-        raise WeightsError(message)
     return sums, products[-1].input[0], softmax[-1].input[0]
 
 

@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
 from zooalign.sources._packages import PackagedFile
 from zooalign.sources._preprocessing import Preprocessing
@@ -19,13 +20,13 @@ from zooalign.sources._preprocessing import Preprocessing
 if TYPE_CHECKING:
     import torch
 
-    from zooalign.models import LanguageModel, VisionModel
+    from zooalign.models.model import LanguageModel, VisionModel
 
 VERSION = 1
 _FINGERPRINT = "fingerprint.json"
 
 
-class Options(BaseModel, extra="forbid", frozen=True):
+class Options(Closed):
     """Architecture and seed; a language model borrows configuration and tokenizer from a trained one."""
 
     library: Literal["timm", "transformers"] = Field(description="timm for vision, transformers for language.")
@@ -49,8 +50,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
     def _check_library(self) -> Options:
         vision = self.architecture is not None and self.preprocessing is not None
         if self.library == "timm" and (not vision or self.gguf or self.path):
-            message = "library timm needs `architecture` and `preprocessing`, and neither `gguf` nor `path`"
-            raise ValueError(message)
+            raise ValueError("library timm needs `architecture` and `preprocessing`, and neither `gguf` nor `path`")
         one_place = (self.gguf is None) != (self.path is None)
         if self.library == "transformers" and (not one_place or self.architecture or self.preprocessing):
             message = "library transformers needs either `gguf` or `path`, and no `architecture` or `preprocessing`"
@@ -86,6 +86,16 @@ def prepare(options: Options, weight_file: Path | None, folder: Path) -> None:
     (folder / _FINGERPRINT).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+def local_files(options: Options) -> list[Path]:
+    """Configuration and tokenizer of a local folder."""
+    from zooalign.sources._language import FILES
+
+    if options.path is None:
+        return []
+    patterns = [pattern for pattern in FILES if pattern != "*.safetensors"]
+    return [file for pattern in patterns for file in Path(options.path).glob(pattern) if file.is_file()]
+
+
 def load(options: Options, weight_file: Path | None, folder: Path) -> VisionModel | LanguageModel:
     """Draw the untrained network again.
 
@@ -97,11 +107,10 @@ def load(options: Options, weight_file: Path | None, folder: Path) -> VisionMode
     module = _draw(options, folder)
     recorded = json.loads((folder / _FINGERPRINT).read_text(encoding="utf-8"))["sha256"]
     if fingerprint(module) != recorded:
-        message = (
+        raise WeightsError(
             f"seed {options.seed} draws other weights than when they were prepared: torch or the model "
             "library has changed; fetch the weights again and recompute the features"
         )
-        raise WeightsError(message)
     if options.preprocessing is not None:
         from zooalign.sources._vision import TimmVisionModel
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
-from zooalign.models import LanguageModel
-from zooalign.sources._packages import PackagedFile
+from zooalign.models.model import LanguageModel
+from zooalign.sources._packages import PackagedFile, packaged_weight_file
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class Options(BaseModel, extra="forbid", frozen=True):
+class Options(Closed):
     """Where the table and its tokenizer lie."""
 
     weights: PackagedFile = Field(description="safetensors file with the table.")
@@ -57,15 +58,7 @@ class StaticTable(LanguageModel):
         return [self.module(ids)]
 
 
-def weight_file(options: Options, folder: Path) -> Path:
-    """Where the table lies.
-
-    Raises
-    ------
-    WeightsError
-        If the package or file is missing.
-    """
-    return options.weights.path()
+weight_file = packaged_weight_file
 
 
 def prepare(options: Options, weight_file: Path, folder: Path) -> None:

@@ -6,20 +6,21 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
 from zooalign.sources._preprocessing import Preprocessing, from_timm_config
 from zooalign.sources._torchvision import import_timm
 from zooalign.sources._vision import TimmVisionModel
 
 if TYPE_CHECKING:
-    from zooalign.models import VisionModel
+    from zooalign.models.model import VisionModel
 
 VERSION = 1
 
 
-class Options(BaseModel, extra="forbid", frozen=True):
+class Options(Closed):
     """Which model; exactly one of name and path."""
 
     name: str | None = Field(default=None, description="Name in timm with its tag; also that of the hub repository.")
@@ -39,11 +40,9 @@ class Options(BaseModel, extra="forbid", frozen=True):
     @model_validator(mode="after")
     def _check_place(self) -> Options:
         if (self.name is None) == (self.path is None):
-            message = "give either `name` (with `revision`) or `path`"
-            raise ValueError(message)
+            raise ValueError("give either `name` (with `revision`) or `path`")
         if (self.name is None) != (self.revision is None):
-            message = "`name` needs `revision`, a commit of 40 hexadecimal digits, and `path` has none"
-            raise ValueError(message)
+            raise ValueError("`name` needs `revision`, a commit of 40 hexadecimal digits, and `path` has none")
         return self
 
 
@@ -66,6 +65,14 @@ def weight_file(options: Options, folder: Path) -> Path:
         message = f"{options.name or place.name!r} has no config.json and model.safetensors: nothing else is read"
         raise WeightsError(message)
     return file
+
+
+def local_files(options: Options) -> list[Path]:
+    """Weights and configuration of a local folder."""
+    files = (
+        [] if options.path is None else [Path(options.path) / name for name in ("config.json", "model.safetensors")]
+    )
+    return [file for file in files if file.is_file()]
 
 
 def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:

@@ -8,22 +8,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
 from zooalign.sources._packages import PackagedFile
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._vision import TimmVisionModel, create, load_state
+from zooalign.storage.tensors import read_safetensors, read_torch
 
 if TYPE_CHECKING:
     import torch
 
-    from zooalign.models import VisionModel
+    from zooalign.models.model import VisionModel
 
 VERSION = 1
 
 
-class Options(BaseModel, extra="forbid", frozen=True):
+class Options(Closed):
     """Where the checkpoint lies, what it is and how its keys map."""
 
     weights: PackagedFile | None = Field(default=None, description="Checkpoint inside an installed package.")
@@ -43,8 +45,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
     @model_validator(mode="after")
     def _check_place(self) -> Options:
         if (self.weights is None) == (self.path is None):
-            message = "give either `weights` (package and file) or `path`"
-            raise ValueError(message)
+            raise ValueError("give either `weights` (package and file) or `path`")
         return self
 
 
@@ -60,9 +61,13 @@ def weight_file(options: Options, folder: Path) -> Path:
         return options.weights.path()
     path = Path(options.path or "")
     if not path.is_file():
-        message = f"there is no checkpoint {str(path)!r}: correct the row's `path`"
-        raise WeightsError(message)
+        raise WeightsError(f"there is no checkpoint {str(path)!r}: correct the row's `path`")
     return path
+
+
+def local_files(options: Options) -> list[Path]:
+    """The checkpoint, where it is a local file."""
+    return [] if options.path is None or not Path(options.path).is_file() else [Path(options.path)]
 
 
 def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:
@@ -96,22 +101,16 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises
     ------
     WeightsError
-        If it holds more than tensors and plain values.
+        If it is damaged, or holds anything but tensors and plain values by name.
     """
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(file)
-    import pickle
-
-    import torch
-
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        message = f"{file.name} would run code when read ({reason}): only plain tensors are loaded"
-        raise WeightsError(message) from error
+        checkpoint = read_safetensors(file) if file.suffix == ".safetensors" else read_torch(file)
+    except ValueError as error:
+        remedy = "Fetch it again, or save its state_dict alone, best as .safetensors"
+        raise WeightsError(f"{file.name} cannot be read: {error}. {remedy}") from error
+    if not isinstance(checkpoint, dict):
+        raise WeightsError(f"{file.name} holds a {type(checkpoint).__name__}, not a table of tensors by name")
+    return checkpoint
 
 
 def match_by_position(source: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -138,11 +137,10 @@ def match_by_position(source: dict[str, torch.Tensor], target: dict[str, torch.T
     renamed = {}
     for (key, tensor), (name, own) in zip(source.items(), target.items(), strict=True):
         if tensor.shape != own.shape or key.rpartition(".")[2] != name.rpartition(".")[2]:
-            message = (
-                f"tensor {key!r} {tuple(tensor.shape)} of the checkpoint stands where the architecture "
+            raise WeightsError(
+                f"tensor {key!r} {tuple(tensor.shape)} of the checkpoint is where the architecture "
                 f"has {name!r} {tuple(own.shape)}: the order of the two differs"
             )
-            raise WeightsError(message)
         renamed[name] = tensor
     return renamed
 
@@ -151,12 +149,13 @@ def _select(checkpoint: dict[str, Any], options: Options) -> dict[str, torch.Ten
     if options.state_key is not None:
         if options.state_key not in checkpoint:
             known = ", ".join(map(repr, checkpoint))
-            message = f"the checkpoint has no entry {options.state_key!r}; it has {known}"
-            raise WeightsError(message)
+            raise WeightsError(f"the checkpoint has no entry {options.state_key!r}; it has {known}")
         checkpoint = checkpoint[options.state_key]
-    chosen = {k.removeprefix(options.prefix): v for k, v in checkpoint.items() if k.startswith(options.prefix)}
+        if not isinstance(checkpoint, dict):
+            raise WeightsError(f"entry {options.state_key!r} of the checkpoint is no table of tensors by name")
+    named = {str(k): v for k, v in checkpoint.items()}
+    chosen = {k.removeprefix(options.prefix): v for k, v in named.items() if k.startswith(options.prefix)}
     if not chosen:
         first = next(iter(checkpoint), "")
-        message = f"no key of the checkpoint starts with {options.prefix!r}; the first is {first!r}"
-        raise WeightsError(message)
+        raise WeightsError(f"no key of the checkpoint starts with {options.prefix!r}; the first is {first!r}")
     return chosen

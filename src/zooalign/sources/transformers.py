@@ -5,20 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
+from zooalign.closed import Closed
 from zooalign.errors import WeightsError
-from zooalign.sources._language import load_folder
+from zooalign.sources._language import FILES, load_folder
 from zooalign.sources._packages import PackagedFile
 
 if TYPE_CHECKING:
-    from zooalign.models import LanguageModel
+    from zooalign.models.model import LanguageModel
 
 VERSION = 1
-_WANTED = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
-class Options(BaseModel, extra="forbid", frozen=True):
+class Options(Closed):
     """Where the model lies and how it is fed; exactly one of hub_id, package folder and path."""
 
     hub_id: str | None = Field(default=None, description="Repository on the hub, owner/name.")
@@ -39,8 +39,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
     @model_validator(mode="after")
     def _check_place(self) -> Options:
         if sum(x is not None for x in (self.hub_id, self.folder, self.path)) != 1:
-            message = "give exactly one of `hub_id`, `folder` (package and file) and `path`"
-            raise ValueError(message)
+            raise ValueError("give exactly one of `hub_id`, `folder` (package and file) and `path`")
         if (self.hub_id is None) != (self.revision is None):
             message = "`hub_id` needs `revision`, a commit of 40 hexadecimal digits, and no other place has one"
             raise ValueError(message)
@@ -56,17 +55,25 @@ def weight_file(options: Options, folder: Path) -> Path:
         If the place has no safetensors, or the hub cannot be reached.
     """
     place = _place(options, folder)
-    found = _weights(place)
-    if found is None and options.hub_id is not None:
+    file = _weights(place)
+    if file is None and options.hub_id is not None:
         from zooalign.sources._hub import fetch_repository
 
-        patterns = (*_WANTED, "*.py") if options.trust_remote_code else _WANTED
+        patterns = (*FILES, "*.py") if options.trust_remote_code else FILES
         fetch_repository(options.hub_id, options.revision or "", folder, patterns)
-        found = _weights(place)
-    if found is None:
-        message = f"{options.hub_id or place.name!r} has no model.safetensors: other formats are not loaded"
-        raise WeightsError(message)
-    return found
+        file = _weights(place)
+    if file is None:
+        raise WeightsError(f"{options.hub_id or place.name!r} has no model.safetensors: other formats are not loaded")
+    return file
+
+
+def local_files(options: Options) -> list[Path]:
+    """Weights, configuration, tokenizer and permitted code of a local folder."""
+    if options.path is None:
+        return []
+    place = Path(options.path)
+    patterns = (*FILES, "*.py") if options.trust_remote_code else FILES
+    return [file for pattern in patterns for file in place.glob(pattern) if file.is_file()]
 
 
 def load(options: Options, weight_file: Path, folder: Path) -> LanguageModel:

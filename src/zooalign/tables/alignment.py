@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zooalign.alignment.table import table_schema
 from zooalign.errors import StoreError
-from zooalign.provenance import write_bytes
-from zooalign.row_table import table_schema
-from zooalign.tables._read import read_row_file
+from zooalign.results.read import read_row_file
+from zooalign.storage.atomic import replacing, write_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from zooalign.findings import Findings
+    from zooalign.results.findings import Findings
 
-VERSION = 1
+VERSION = 2
 SUFFIXES = (".parquet", ".csv")
 
 KEY = ("dataset", "comparison", "metric", "k", "model_x", "model_y")
 
 
-def write(found: Findings, path: Path) -> None:
+def write(findings: Findings, path: Path) -> None:
     """Write `path`.parquet and `path`.csv from what a sweep found."""
-    make(found.row_paths, *(Path(f"{path}{suffix}") for suffix in SUFFIXES))
+    make(findings.row_paths, *(Path(f"{path}{suffix}") for suffix in SUFFIXES))
 
 
 def make(row_paths: Iterable[Path | str], parquet_path: Path | str, csv_path: Path | str) -> None:
@@ -42,7 +41,7 @@ def make(row_paths: Iterable[Path | str], parquet_path: Path | str, csv_path: Pa
     Raises
     ------
     StoreError
-        If a row file is damaged, or a pair stands twice; names the files. Also if the disk is full.
+        If a row file is damaged, or a pair occurs twice; names the files. Also if the disk is full.
 
     Notes
     -----
@@ -61,17 +60,19 @@ def make(row_paths: Iterable[Path | str], parquet_path: Path | str, csv_path: Pa
     light = table.drop_columns(["matrix", "terms"]).to_pandas()
     for column in ("score", "chance"):
         light[column] = light[column].map("{:.8f}".format, na_action="ignore")
+    for column in ("tied_x", "tied_y"):
+        light[column] = light[column].map("{:.4f}".format, na_action="ignore")
     write_bytes(csv_path, light.to_csv(index=False, lineterminator="\n").encode())
 
 
 def _check_once(parts: list[pa.Table], paths: list[Path]) -> None:
-    """Refuse a pair, metric and k that stands in two places."""
+    """Refuse a pair, metric and k that occurs twice."""
     seen: dict[tuple[object, ...], Path] = {}
     for part, path in zip(parts, paths, strict=True):
         for key in zip(*(part[name].to_pylist() for name in KEY), strict=True):
             if key in seen:
                 raise StoreError(
-                    f"{path}: {', '.join(str(value) for value in key)} stands already in {seen[key]}. "
+                    f"{path}: {', '.join(str(value) for value in key)} is already in {seen[key]}. "
                     "Delete both files and run the sweep again."
                 )
             seen[key] = path
@@ -80,16 +81,6 @@ def _check_once(parts: list[pa.Table], paths: list[Path]) -> None:
 def _write_parquet(table: pa.Table, path: Path) -> None:
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as staged:
         # Small groups, so that a reader after one pair's matrix need not load them all.
         pq.write_table(table, staged, compression="zstd", row_group_size=4096)
-        os.replace(staged, path)
-    except OSError as error:
-        raise StoreError(
-            f"cannot write {path}: {error}. Free disk space or choose another results folder; "
-            "the former file, if there was one, is untouched."
-        ) from error
-    finally:
-        staged.unlink(missing_ok=True)

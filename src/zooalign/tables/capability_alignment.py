@@ -8,40 +8,41 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from zooalign.provenance import write_bytes, write_text
-from zooalign.tables._means import OTHER, mean_over, partners, scores, select, trained
-from zooalign.tables._read import check_models, failures
-from zooalign.zoo import Closed
+from zooalign.closed import Closed
+from zooalign.results.frames import capability_rows, model_rows, n_samples, where
+from zooalign.results.means import OTHER, mean_over, partners, scores, select, trained
+from zooalign.results.read import check_models, failures
+from zooalign.storage.atomic import write_bytes, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from zooalign.findings import Findings
+    from zooalign.results.findings import Findings
 
 VERSION = 1
 SUFFIXES = (".csv", ".md")
 
 
 class Options(Closed):
-    """Which alignment stands in the table."""
+    """Which alignment the table shows; :func:`write` takes all of it from the configuration."""
 
-    metric: str = Field(default="mutual_knn", description="Metric of the alignment columns.")
-    k: int = Field(default=10, ge=0, description="Its number of neighbours; 0 for metrics without k.")
-    datasets: tuple[str, ...] | None = Field(
-        default=None, description="Datasets, in this order; null: all of the alignment table, sorted."
-    )
-    symmetric: bool = Field(default=True, description="Whether the metric is symmetric (each pair computed once).")
+    metric: str = Field(description="Metric of the alignment columns.")
+    k: int = Field(ge=0, description="Its number of neighbours; 0 for metrics without k.")
+    symmetric: bool = Field(description="Whether the metric is symmetric (each pair computed once).")
+    datasets: tuple[str, ...] = Field(description="Datasets, in this order.")
 
 
-def write(found: Findings, path: Path) -> None:
+def write(findings: Findings, path: Path) -> None:
     """Write `path`.csv and `path`.md from what a sweep found."""
-    options = Options(metric=found.metric, k=found.k, datasets=found.sweep.datasets(), symmetric=found.symmetric)
+    options = Options(
+        metric=findings.metric, k=findings.k, datasets=findings.sweep.datasets(), symmetric=findings.symmetric
+    )
     files = (Path(f"{path}{suffix}") for suffix in SUFFIXES)
-    sweep = found.sweep
+    sweep = findings.sweep
     not_built = {f"dataset {name}": why for name, why in sweep.failures.get("build_dataset", {}).items()}
     failed = {m.id: sweep.failed_with(m.id) for m in sweep.models}
     left_out = {**sweep.left_out, **not_built}
-    make(found.alignment, found.capability, found.models, options, *files, left_out=left_out, failed=failed)
+    make(findings.alignment, findings.capability, findings.models, options, *files, left_out=left_out, failed=failed)
 
 
 def make(
@@ -61,7 +62,7 @@ def make(
     alignment : DataFrame
         Columns of alignment.csv.
     capability : DataFrame
-        As `zooalign.tables._read.read_capability` gives it.
+        As `zooalign.results.read.read_capability` gives it.
     models : DataFrame
         id, modality, family, objective, causal, control: every model of the sweep.
     options : Options
@@ -98,7 +99,7 @@ def make(
     import pandas as pd
 
     check_models(models)
-    datasets = list(options.datasets or sorted(set(alignment["dataset"])))
+    datasets = list(options.datasets)
     capabilities = sorted(set(capability["capability"]))
     rows = {
         r.id: {
@@ -108,7 +109,7 @@ def make(
             "objective": r.objective,
             "control": bool(r.control),
         }
-        for r in models.sort_values("id").itertuples()
+        for r in sorted(model_rows(models))
     }
     reasons: dict[str, list[str]] = {name: [] for name in rows}
     for name in capabilities:
@@ -134,8 +135,8 @@ def _add_capability(
     rows: dict[str, dict[str, Any]],
     reasons: dict[str, list[str]],
 ) -> None:
-    here = capability[capability["capability"] == name]
-    known = {r.model: r for r in here.itertuples()}
+    here = where(capability, "capability", name)
+    known = {r.model: r for r in capability_rows(here)}
     failed = failures(here)
     modality = dict(zip(models["id"], models["modality"], strict=True))
     causal = dict(zip(models["id"], models["causal"].astype(bool), strict=True))
@@ -144,14 +145,14 @@ def _add_capability(
     # Where only causal models of a modality have it, an encoder has nothing to be measured by.
     causal_only = {side for side in applies_to if all(causal[m] for m in measured if modality[m] == side)}
     for model, row in rows.items():
-        found = known.get(model)
-        row[name] = None if found is None or found.reason else float(found.value)
+        value = known.get(model)
+        row[name] = None if value is None or value.reason else float(value.value)
         row[f"{name}_se"] = (
-            None if found is None or found.standard_error != found.standard_error else float(found.standard_error)
+            None if value is None or value.standard_error != value.standard_error else float(value.standard_error)
         )
         if (name, model) in failed:
             reasons[model].append(f"{name}: {failed[name, model]}")
-        elif found is None and modality[model] in applies_to:
+        elif value is None and modality[model] in applies_to:
             encoder = modality[model] == "language" and modality[model] in causal_only and not causal[model]
             reasons[model].append(f"{name}: " + ("not a causal model" if encoder else "not measured"))
 
@@ -165,13 +166,13 @@ def _add_alignment(
     reasons: dict[str, list[str]],
 ) -> None:
     selected = select(alignment, dataset, options.metric, options.k)
-    found = scores(selected, options.symmetric)
+    pair_scores = scores(selected, options.symmetric)
     compared = set(selected["comparison"])
     complete: dict[str, dict[str, float]] = {"vision": {}, "language": {}}
     for model, row in rows.items():
         modality = row["modality"]
         for kind, side in (("other", OTHER[modality]), ("within", modality)):
-            mean = mean_over(model, partners(models, modality, side, found), found)
+            mean = mean_over(model, partners(models, modality, side, pair_scores), pair_scores)
             row[f"{dataset}_{kind}"], row[f"{dataset}_{kind}_n"] = mean.value, mean.n
             if kind == "other":
                 row[f"{dataset}_rank"] = None
@@ -210,7 +211,7 @@ def _markdown(
     left_out: Mapping[str, str],
 ) -> str:
     """Write the table for people: a line on what the numbers are, the rows, then who is in the means."""
-    units = {r.capability: (r.unit, r.higher_is_better) for r in capability.itertuples()}
+    units = {r.capability: (r.unit, r.higher_is_better) for r in capability_rows(capability)}
     label = options.metric + (f" at k = {options.k}" if options.k else "")
     lines = [
         "# Capability and alignment",
@@ -219,11 +220,11 @@ def _markdown(
         "",
     ]
     for modality in ("vision", "language"):
-        part = table[table["modality"] == modality]
-        measured = [name for name in sorted(units) if part[name].notna().any()]
+        part = [row for row in table.to_dict(orient="records") if row["modality"] == modality]
+        measured = [name for name in sorted(units) if not all(_absent(row[name]) for row in part)]
         header = _header(modality, {name: units[name] for name in measured}, datasets)
         lines += [f"## {modality.capitalize()} models", "", _row(header), _row(["---"] * len(header))]
-        lines += [_row(_cells(row, measured, datasets)) for row in part.to_dict("records")]
+        lines += [_row(_cells(row, measured, datasets)) for row in part]
         lines.append("")
     lines += ["## How to read it", ""]
     for modality in ("vision", "language"):
@@ -257,7 +258,7 @@ def _chance_lines(alignment: pd.DataFrame, options: Options, datasets: list[str]
         rows = select(alignment, dataset, options.metric, options.k)
         chance = sorted(set(rows["chance"].dropna()))
         if chance:
-            lines.append(f"- Chance level on {dataset} (n = {int(rows['n'].max()):,}): {chance[-1]:.4f}.")
+            lines.append(f"- Chance level on {dataset} (n = {n_samples(rows):,}): {chance[-1]:.4f}.")
     return lines
 
 

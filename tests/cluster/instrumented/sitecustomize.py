@@ -50,13 +50,13 @@ def _instrument(store, folder):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Instruments zooalign.store when it is imported, and is gone then."""
+    """Instruments zooalign.features.store when it is imported, and is gone then."""
 
     def __init__(self, folder):
         self.folder = folder
 
     def find_spec(self, name, path, target=None):
-        if name != "zooalign.store":
+        if name != "zooalign.features.store":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)

@@ -1,0 +1,355 @@
+"""Score two models against each other in one call: arrays, files or stores in, every layer pair out.
+
+A researcher scores a model in training against a stored one in two lines::
+
+    import zooalign
+    print(zooalign.score(hidden_states, "results/features/pictures/efficientnet_lite0.zarr"))
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zooalign import metrics
+from zooalign.alignment.groups import Groups, duplicate_warning, given_groups
+from zooalign.alignment.inputs import load
+from zooalign.alignment.scores import Scores
+from zooalign.errors import ConfigError, MetricError, unknown
+from zooalign.indexes.build import build_index
+from zooalign.indexes.index import Index
+from zooalign.indexes.preparation import Preparation
+from zooalign.storage.atomic import write_text
+
+
+def score(
+    x: Any,
+    y: Any,
+    metric: str | Sequence[str] = "mutual_knn",
+    k: int | Sequence[int] = 10,
+    *,
+    prepare: Preparation | Mapping[str, Any] | str | None = None,
+    null: int = 0,
+    splits: int = 0,
+    groups: Sequence[Any] | np.ndarray | str | Path | None = None,
+    alpha: float = 0.05,
+    level: float = 0.95,
+    seed: int = 0,
+    keep: str | Path | None = None,
+) -> Scores:
+    """Score every layer of x against every layer of y.
+
+    Parameters
+    ----------
+    x, y : array, sequence of arrays, mapping of arrays, Index, str or Path
+        numpy or torch, (n, layers, d) or (n, d) for one layer, or one (n, d_l) per layer; a file,
+        see :mod:`zooalign.alignment.files` (`file.npz:name` picks an array of several; otherwise each is a layer);
+        a feature store or a stored index. Sample i must be the same thing in both: stores are checked by id.
+    metric : str or sequence of str
+        Names, or a comma-separated string; "mutual_knn@20" fixes k for one.
+    k : int or sequence of int
+        Neighbours, for the metrics that take them.
+    prepare : Preparation, mapping or str, optional
+        "clamp_quantile=1,normalise=none"; default the published preparation.
+    null : int
+        Permutations of the permutation null; 0 for none.
+    splits : int
+        Random splits into halves of the interval (100 are usual), 0 for none; see
+        :func:`zooalign.alignment.intervals.split_half`. With several layers it is an interval of the best score over
+        all layer pairs, as the score is.
+    groups : sequence of labels, str or Path, optional
+        Samples that belong together, a label per sample, or a file of them, see
+        :func:`zooalign.alignment.groups.read_groups`. The null permutes whole groups of equal size, and halves are
+        halves of the groups.
+    alpha, level : float
+        Level of the null's threshold and coverage of the intervals.
+    seed : int
+        Of permutations and splits.
+    keep : path, optional
+        File in which finished permutations are kept: an interrupted call with the same arguments goes on from there.
+
+    Returns
+    -------
+    Scores
+        Prints as a table.
+
+    Raises
+    ------
+    FeatureError
+        For features that cannot be used; names the layer and the sample.
+    MetricError
+        For an unknown metric, a k out of range, samples that differ, or groups that cannot be permuted.
+    ConfigError, StoreError
+        For a setting, or a file, that cannot be used.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((100, 3, 16))
+    >>> scores = score(x, x[:, 1] + 0.1 * rng.standard_normal((100, 16)), "mutual_knn,cka", k=5)
+    >>> scores.best["cka"]["layer_x"], scores.scores["mutual_knn@5"].shape
+    (1, (3, 1))
+    """
+    asked = _asked(metric, k)
+    settings = _preparation(prepare)
+    depth = max([length or 1 for _, length in asked])
+    from zooalign.alignment.intervals import list_length
+
+    needs = metrics.needs([name for name, _ in asked])
+    if null or splits:
+        needs |= {"similarities"}  # shows near-duplicates
+    if splits and "subspace" in needs:
+        needs |= {"features"}  # of which the subspaces of halves are computed
+    sides = _indexes(x, y, settings, list_length(depth) if splits else depth, needs)
+    metrics.check_pair(*sides)
+    together = given_groups(groups, sides[0])
+    scores = Scores({}, {}, _settings(sides, asked, settings, null, splits, together, alpha, level, seed))
+    if (null or splits) and together is None:
+        scores.warnings.extend(duplicate_warning(*sides))
+    if null and together is not None and together.fixed_samples():
+        scores.warnings.append(
+            f"{together.fixed_samples()} of {sides[0].n} samples are in groups whose size no other group has: the "
+            "null leaves them paired, which makes it conservative."
+        )
+    for name, length in asked:
+        label = metrics.label(name, length)
+        module = metrics.get(name)
+        values = module.matrix(*sides, length)
+        scores.scores[label] = values
+        top, row, column = metrics.best(values)
+        tied_x, tied_y = metrics.tied_shares(name, *sides, row, column, length)
+        scores.best[label] = {
+            "score": top,
+            "layer_x": row,
+            "layer_y": column,
+            "layer_name_x": sides[0].layer_names[row],
+            "layer_name_y": sides[1].layer_names[column],
+            "chance": module.chance(sides[0].n, length),
+            "tied_x": tied_x,
+            "tied_y": tied_y,
+        }
+        scores.warnings.extend(_tie_warnings(label, scores.best[label]))
+        scores.warnings.extend(_order_warning(label, scores.best[label], sides, length))
+        _infer(scores, sides, name, length, label, together, None if keep is None else Path(keep))
+    return scores
+
+
+def _tie_warnings(label: str, best: Mapping[str, Any]) -> list[str]:
+    """A line if the best score is at a layer where many samples have tied neighbours."""
+    many = [
+        f"layer {best[f'layer_name_{side}']} of {side} for {best[f'tied_{side}']:.0%} of samples"
+        for side in "xy"
+        if (best[f"tied_{side}"] or 0.0) > metrics.MANY_TIES
+    ]
+    if not many:
+        return []
+    return [
+        f"{label}: at {', '.join(many)} the nearest neighbours are tied, in an order that means nothing; a layer "
+        "that sees few differences between samples wins easily. See docs/metrics.md, Neighbours."
+    ]
+
+
+def _order_warning(label: str, best: Mapping[str, Any], sides: tuple[Index, Index], k: int | None) -> list[str]:
+    """A line if rows are paired by their number alone, and no layer pair is above chance."""
+    n, chance = sides[0].n, best["chance"]
+    by_number = [str(i) for i in range(n)]
+    if not chance or any(side.sample_ids != by_number for side in sides) or not np.isfinite(best["score"]):
+        return []
+    # Of a mean over n lists of k neighbours, each there with probability `chance`.
+    spread = float(np.sqrt(chance * (1 - chance) / (n * (k or 1))))
+    if best["score"] > chance + 4 * spread:
+        return []
+    return [
+        f"{label}: the best score of all layer pairs is at chance, and there are no ids: rows look shuffled: "
+        "make sure that row i is the same sample on both sides."
+    ]
+
+
+def score_command(
+    x: str,
+    y: str,
+    *,
+    metric: str = "mutual_knn",
+    k: str = "10",
+    prepare: str | None = None,
+    null: int = 0,
+    splits: int = 0,
+    groups: str | None = None,
+    alpha: float = 0.05,
+    level: float = 0.95,
+    seed: int = 0,
+    json_file: str | None = None,
+    keep: str | None = None,
+) -> str:
+    """`zooalign score X Y`: the table of best layer pairs, everything as JSON on request.
+
+    Parameters
+    ----------
+    x, y : str
+        Files or stores, as :func:`score`.
+    metric, k : str
+        Comma-separated.
+    prepare : str, optional
+        "key=value,..." of the preparation.
+    null, splits, alpha, level, seed
+        As :func:`score`.
+    groups : str, optional
+        File of group labels.
+    json_file : str, optional
+        Where to write everything; replaced in one step.
+    keep : str, optional
+        As :func:`score`; removed when the scores are there.
+
+    Returns
+    -------
+    str
+        The table to print.
+
+    Raises
+    ------
+    ZooalignError
+        As :func:`score`; ConfigError for a k that is no number, StoreError for a file that cannot be written.
+    """
+    try:
+        lengths = [int(part) for part in k.split(",") if part.strip()]
+    except ValueError:
+        raise ConfigError(f"k is {k!r}: give whole numbers, separated by commas.") from None
+    scores = score(
+        x, y, metric, lengths, prepare=prepare, null=null, splits=splits, groups=groups, alpha=alpha, level=level,
+        seed=seed, keep=keep,
+    )  # fmt: skip
+    if json_file is not None:
+        write_text(json_file, json.dumps(scores.as_dict(), indent=1, allow_nan=False) + "\n")
+    if keep is not None:
+        Path(keep).unlink(missing_ok=True)
+    return str(scores)
+
+
+def _infer(
+    scores: Scores,
+    sides: tuple[Index, Index],
+    name: str,
+    k: int | None,
+    label: str,
+    groups: Groups | None,
+    keep: Path | None,
+) -> None:
+    """Add the null and the interval that were asked for."""
+    from zooalign.alignment import inference, intervals
+
+    asked = scores.settings
+    if asked["null"]:
+        result = inference.permutation_null(
+            *sides, name, k, permutations=asked["null"], alpha=asked["alpha"], seed=asked["seed"], groups=groups,
+            keep=keep,
+        )  # fmt: skip
+        scores.null[label] = {**result.settings(), "maxima": result.null.tolist()}
+    if not asked["splits"]:
+        return
+    reason = intervals.no_interval(*sides, name, k)
+    if reason is not None:
+        scores.interval[label] = {"none": reason}
+        return
+    interval = intervals.split_half(
+        *sides, name, k, splits=asked["splits"], groups=groups, level=asked["level"], seed=asked["seed"]
+    )
+    scores.interval[label] = vars(interval)
+
+
+def _asked(metric: str | Sequence[str], k: int | Sequence[int]) -> list[tuple[str, int | None]]:
+    """Metrics with their k, unknown names refused before anything is read."""
+    names = metric.split(",") if isinstance(metric, str) else list(metric)
+    lengths = [k] if isinstance(k, (int, np.integer)) else list(k)
+    asked: list[tuple[str, int | None]] = []
+    for name in (n.strip() for n in names):
+        bare, _, fixed = name.partition("@")
+        if not metrics.get(bare).TAKES_K:
+            asked.append((bare, None))
+        elif fixed:
+            if not fixed.isdigit():
+                raise MetricError(f"{name!r}: after @ stands the number of neighbours, as in mutual_knn@10.")
+            asked.append((bare, int(fixed)))
+        else:
+            asked += [(bare, length) for length in lengths]
+    if not asked:
+        raise MetricError(f"no metric to score: give one of {', '.join(metrics.names())}, and k where it takes one.")
+    return list(dict.fromkeys(asked))
+
+
+def _preparation(prepare: Preparation | Mapping[str, Any] | str | None) -> Preparation:
+    if prepare is None:
+        return Preparation()
+    if isinstance(prepare, Preparation):
+        return prepare
+    if isinstance(prepare, str):
+        pairs = [part.partition("=") for part in prepare.split(",") if part.strip()]
+        prepare = {key.strip(): _value(text.strip()) for key, _, text in pairs}
+    known = list(Preparation.__dataclass_fields__)
+    for key in prepare:
+        if key not in known:
+            raise ConfigError(unknown("setting of the preparation", key, known))
+    return Preparation(**prepare)
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _indexes(x: Any, y: Any, preparation: Preparation, k_max: int, needs: set[str]) -> tuple[Index, Index]:
+    """Both sides as indexes; the ids of a store stand for an array beside it, which has none."""
+    loaded = [load(side, name) for side, name in ((x, "x"), (y, "y"))]
+    ids = next((ids for _, ids, _, _ in loaded if ids is not None), None)
+    built: list[Index] = []
+    for layers, own_ids, names, title in loaded:
+        if isinstance(layers, Index):
+            built.append(layers)
+            continue
+        n = len(layers[0]) if len(layers) else 0
+        chosen = own_ids if own_ids is not None else (ids if ids is not None and len(ids) == n else None)
+        built.append(build_index(layers, preparation, k_max, needs, sample_ids=chosen, layer_names=names, name=title))
+    for index in built:
+        if index.preparation != preparation.settings():
+            raise ConfigError(
+                f"the index {index.name} was prepared with {index.preparation}, not {preparation.settings()}: "
+                "give the same settings, or score the features themselves."
+            )
+    return built[0], built[1]
+
+
+def _settings(
+    sides: tuple[Index, Index],
+    asked: list[tuple[str, int | None]],
+    preparation: Preparation,
+    null: int,
+    splits: int,
+    groups: Groups | None,
+    alpha: float,
+    level: float,
+    seed: int,
+) -> dict[str, Any]:
+    if null < 0 or splits < 0:
+        raise ConfigError(f"null = {null}, splits = {splits}: neither can be negative; 0 leaves it out.")
+    return {
+        "x": sides[0].name,
+        "y": sides[1].name,
+        "n": sides[0].n,
+        "layers_x": sides[0].layer_names,
+        "layers_y": sides[1].layer_names,
+        "metrics": {metrics.label(name, k): metrics.get(name).VERSION for name, k in asked},
+        "preparation": preparation.settings(),
+        "null": null,
+        "splits": splits,
+        "groups": None if groups is None else groups.settings(),
+        "alpha": alpha,
+        "level": level,
+        "seed": seed,
+    }

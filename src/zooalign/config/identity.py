@@ -1,0 +1,185 @@
+"""Every digest: what determines an artefact, and so whether one on disk is the wanted one.
+
+An artefact records the digest that it was made for. Digests are chained by content: features by that of the dataset
+that was read, an index by that of its features, a score by those of both indexes. So a dataset that is built again
+with the same content changes nothing, and only a dataset has two digests: that of its specification (its row and the
+VERSION of its family), which says whether it must be built, and that of its content, which the rest is made from.
+
+A VERSION of 1 of a module that had none when its first artefacts were made adds nothing (`_raised`), so that these
+are still valid; every higher one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zooalign.provenance import digest
+from zooalign.registry import member, plugin, version
+from zooalign.storage.fingerprints import content_digest
+
+if TYPE_CHECKING:
+    from zooalign.config.manifest import DatasetSpec, ModelSpec
+
+# Modules besides a source that determine what a model reads and gives, by modality.
+INPUTS = {
+    "vision": ("features.batches", "features.extract", "sources._preprocessing", "sources._vision"),
+    "language": ("features.batches", "features.extract", "sources._language"),
+}
+# Modules besides tables and figures themselves that determine what is in them.
+_READ = ("results.findings", "results.means", "results.read")
+RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
+
+
+def _raised(*modules: str) -> list[dict[str, int]]:
+    """VERSIONs above 1, by module, as one further part of a digest; no part where there is none."""
+    versions = {name: version(f"zooalign.{name}") for name in modules}
+    above = {name: value for name, value in versions.items() if value > 1}
+    return [above] if above else []
+
+
+def dataset_spec_digest(spec: DatasetSpec) -> str:
+    """Digest of what determines a dataset's content: family, VERSION, options, and the user's files if any."""
+    module = plugin("datasets", spec.family, "dataset family")
+    fingerprint = getattr(module, "fingerprint", None)
+    files = fingerprint(module.Options(**spec.options), spec.id) if fingerprint else None
+    paths = getattr(module, "PATHS", ())
+    options = {key: value for key, value in spec.options.items() if key not in paths}
+    return digest("dataset", spec.family, module.VERSION, options, files)
+
+
+def weights_digest(spec: ModelSpec) -> str:
+    """Digest of what determines the prepared weights: source, its VERSION and options, the user's files if any.
+
+    What comes from a package or the hub is pinned by the row: a version, a commit, `weights_sha256`. A folder or file
+    of the user's is not, so every file that is read from it counts.
+    """
+    source = plugin("sources", spec.source, "source")
+    files = local_files(spec)
+    content = [content_digest(files)] if files else []
+    return digest("weights", spec.source, source.VERSION, spec.options, spec.weights_sha256, *content)
+
+
+def local_files(spec: ModelSpec) -> list[Path]:
+    """Every file of the user's that a model is read from, sorted; none where it comes from a package or the hub."""
+    from pydantic import ValidationError
+
+    source = plugin("sources", spec.source, "source")
+    find = getattr(source, "local_files", None)
+    try:
+        return [] if find is None else sorted(find(source.Options.model_validate(spec.options)))
+    except ValidationError:  # has a message of its own where the options are used
+        return []
+
+
+def features_digest(spec: ModelSpec, dataset: str, reading: Mapping[str, Any]) -> str:
+    """Digest of what determines a model's features.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's row.
+    dataset : str
+        Content digest of the dataset.
+    reading : dict
+        How samples are read (text density, prompt); see `config.ExtractionConfig.reading`.
+    """
+    return digest(
+        "features",
+        weights_digest(spec),
+        spec.pooling,
+        version("zooalign.models.pooling"),
+        spec.precision,
+        spec.storage_dtype,
+        dataset,
+        dict(reading) if spec.modality == "language" else None,
+        *_raised(*INPUTS[spec.modality]),
+    )
+
+
+def index_digest(features: str, preparation: Mapping[str, Any]) -> str:
+    """Digest of what determines the numbers in an index.
+
+    Parameters
+    ----------
+    features : str
+        Digest of the features.
+    preparation : dict
+        Settings of `preparation.Preparation`.
+
+    Returns
+    -------
+    str
+        Not a function of k_max or of what else the index holds: a longer index gives the same scores.
+    """
+    prepared = member("zooalign.indexes.preparation", "Preparation")(**preparation).digest()
+    versions = [version(f"zooalign.indexes.{module}") for module in ("index", "neighbors", "gram")]
+    return digest("index", features, prepared, versions)
+
+
+def pair_digest(index_x: str, index_y: str, metric: Mapping[str, Any]) -> str:
+    """Digest of what determines one score: both indexes, and the metric with its k and VERSION."""
+    own = version("zooalign.alignment.pairs")
+    return digest("pair", own, index_x, index_y, metric["metric"], metric["k"], metric["version"])
+
+
+def capability_digest(sweep: Any, capability: str, model: str) -> str:
+    """Digest of what determines a capability value; of the dataset it is that of its specification."""
+    row, spec = sweep.capability(capability), sweep.model(model)
+    module = plugin("capability", row.kind, "capability")
+    dataset = dataset_spec_digest(sweep.dataset(row.dataset))
+    if module.NEEDS == "features":
+        subject: Any = features_digest(spec, dataset, sweep.config.extraction.reading())
+    else:
+        subject = [weights_digest(spec), spec.precision, dataset]
+        subject += _raised(f"sources._{spec.modality}" if spec.modality == "language" else "sources._vision")
+    return digest("capability", row.kind, module.VERSION, row.options, subject, *_raised("capability._record"))
+
+
+def result_digest(
+    sweep: Any, kind: str, name: str, scores: Mapping[str, Mapping[str, str]], values: Mapping[str, str]
+) -> str:
+    """Digest of what determines a table or the figures of a name.
+
+    Parameters
+    ----------
+    sweep : config.Sweep
+        The checked configuration, which lies above this module.
+    kind : str
+        "tables" or "figures".
+    name : str
+        File of that room.
+    scores : dict
+        By dataset, digests of the scores by "x|y|metric@k"; which row holds a pair changes nothing.
+    values : dict
+        Digests of capability values by "capability/model".
+    """
+    models = {m.id: [m.modality, m.family, m.objective, m.causal] for m in sweep.models}
+    made_by = plugin(kind, name, kind[:-1])
+    missing = [sweep.failures, sweep.left_out]
+    return digest(
+        kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
+        *_raised(*RESULTS[kind]),
+    )  # fmt: skip
+
+
+def metric_settings(sweep: Any) -> list[dict[str, Any]]:
+    """One entry per metric and k: {"metric", "k" (0 where it takes none), "version"}."""
+    metrics = sweep.config.metrics
+    return [
+        {"metric": name, "k": k, "version": plugin("metrics", name, "metric").VERSION}
+        for name in sorted(metrics)
+        for k in metrics[name].k or (0,)
+    ]
+
+
+def score_digests(
+    pairs: Sequence[Any], metrics: Sequence[Mapping[str, Any]], indexes: Mapping[str, str]
+) -> dict[tuple[Any, str, int], str]:
+    """Digest of every score of a row, by (pair, metric, k); `indexes` are the models' index digests."""
+    return {
+        (pair, m["metric"], m["k"]): pair_digest(indexes[pair.x], indexes[pair.y], m)
+        for pair in pairs
+        for m in metrics
+    }

@@ -1,0 +1,406 @@
+"""config.yaml: what to sweep, checked against a closed schema and joined with the manifest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from zooalign.closed import Closed
+from zooalign.config.jobs import GpuClass, JobsConfig, RuleResources
+from zooalign.config.manifest import (
+    DatasetSpec,
+    Id,
+    ModelSpec,
+    check_options,
+    check_unique,
+    check_values,
+    parse,
+    read_datasets,
+    read_models,
+    read_yaml,
+)
+from zooalign.errors import ConfigError, unknown
+from zooalign.registry import plugin, plugin_names
+
+Comparison = Literal["vision-language", "vision-vision", "language-language"]
+COMPARISONS: tuple[Comparison, ...] = ("vision-language", "vision-vision", "language-language")
+
+
+class ExtractionConfig(Closed):
+    """How features are taken from models, for all models alike."""
+
+    text: str = Field(default="caption", description="Which text of a sample language models read (a density).")
+    prompt: str = Field(
+        default="An image with the caption '{caption}'. This is an image of a",
+        description="Text given to models whose pooling is prompt_last; {caption} is replaced.",
+    )
+    batch_mem_mb: int = Field(
+        default=384, gt=0, description="MB that a batch's layer outputs may take; sets the batch size."
+    )
+    max_batch: int = Field(default=32, gt=0, description="Largest batch, samples; images on a CPU: 8 at most.")
+    workers: int = Field(default=1, ge=0, description="Processes that decode and resize images, per job.")
+    threads: int = Field(default=1, gt=0, description="CPU threads of the forward pass, per job.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where models run; auto takes a GPU when there is one."
+    )
+
+    def reading(self) -> dict[str, Any]:
+        """The settings that change what a language model reads (part of the features' digest)."""
+        return {"text": self.text, "prompt": self.prompt}
+
+
+class PreparationConfig(Closed):
+    """What happens to features before any metric (METRICS: clamp, normalise, similarity)."""
+
+    clamp_quantile: float = Field(
+        default=0.95, gt=0, le=1, description="Features are clipped to this quantile of their absolute values."
+    )
+    clamp_scope: Literal["model", "layer", "published", "none"] = Field(
+        default="model",
+        description="One threshold per model, per layer, as the published code (per layer if widths vary), or none.",
+    )
+    normalise: Literal["l2", "none", "centred_l2"] = Field(
+        default="l2", description="What is done to every row of every layer."
+    )
+    include_concat: bool = Field(
+        default=False, description="Whether all layers side by side count as one more layer (index -1)."
+    )
+    similarity: Literal["cosine", "euclidean", "inner_product"] = Field(
+        default="cosine", description="What makes a neighbour near."
+    )
+
+
+class MetricConfig(Closed):
+    """Settings of one metric."""
+
+    k: tuple[int, ...] = Field(default=(), description="Numbers of neighbours, for metrics that take k.")
+
+    @field_validator("k", mode="before")
+    @classmethod
+    def _distinct(cls, value: Any) -> Any:
+        values = value if isinstance(value, list | tuple) else [value]
+        if any(not isinstance(k, int) or isinstance(k, bool) or k < 1 for k in values):
+            raise ValueError(f"k is {value!r}; give positive whole numbers")
+        if len(set(values)) != len(values):
+            raise ValueError(f"k repeats a value: {values}")
+        return tuple(sorted(values))
+
+
+class CapabilityConfig(Closed):
+    """One column of the capability table."""
+
+    id: Id = Field(description="Name of the capability in tables and figures.")
+    kind: str = Field(description="File of src/zooalign/capability/ that measures it.")
+    dataset: str = Field(description="Dataset that it is measured on.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the kind, checked by it.")
+
+
+class HeadlineConfig(Closed):
+    """Which alignment the capability table and the figures show."""
+
+    metric: str = Field(default="mutual_knn", description="Name of a metric in `metrics`.")
+    k: int | None = Field(default=10, description="Its k, for metrics that take one.")
+    capability: Id = Field(
+        default="bits_per_byte", description="Capability that figures set the alignment against (scatter)."
+    )
+
+
+class Config(Closed):
+    """config.yaml."""
+
+    zoo: tuple[str, ...] = Field(description="Zoo files: which models there are.")
+    models: tuple[str, ...] | Literal["all"] = Field(
+        default="all", description="Ids of the models to sweep, or all of them."
+    )
+    accept_terms: tuple[str, ...] = Field(
+        default=(), description="Names of licence terms that you have read and accept."
+    )
+    dataset_files: str = Field(default="config/datasets", description="Folder of dataset files.")
+    datasets: tuple[str, ...] = Field(min_length=1, description="Ids of the datasets to compare models on.")
+    comparisons: dict[str, tuple[Comparison, ...]] = Field(
+        default_factory=dict, description="Per dataset, which comparisons to make; all three unless listed."
+    )
+    metrics: dict[str, MetricConfig] = Field(min_length=1, description="Metrics and their k.")
+    headline: HeadlineConfig = Field(default=HeadlineConfig(), description="Metric of the capability table.")
+    preparation: PreparationConfig = Field(default=PreparationConfig(), description="Preparation of features.")
+    extraction: ExtractionConfig = Field(default=ExtractionConfig(), description="How features are taken.")
+    capabilities: tuple[CapabilityConfig, ...] = Field(default=(), description="Capabilities to measure.")
+    tables: tuple[str, ...] = Field(default=("alignment", "capability_alignment"), description="Tables to write.")
+    figures: tuple[str, ...] = Field(default=("heat_map", "scatter"), description="Figures to draw.")
+    results: str = Field(default="results", description="Folder that everything is written to.")
+    jobs: JobsConfig = Field(default=JobsConfig(), description="Behaviour of jobs.")
+    resources: dict[str, RuleResources] = Field(
+        default_factory=dict, description="What jobs ask for, by rule, where the estimate does not fit."
+    )
+    failures: str | None = Field(
+        default=None, description="JSON of items to leave out because they failed; set by zooalign itself."
+    )
+    gpu_classes: tuple[GpuClass, ...] = Field(default=(), description="GPUs of the cluster, smallest first.")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked configuration with the models and datasets it names.
+
+    Attributes
+    ----------
+    config : Config
+        The settings.
+    models : tuple of ModelSpec
+        Models of the sweep, in the order of the zoo files.
+    catalogue : dict of str to DatasetSpec
+        Every dataset that has a row, by id.
+    left_out : dict of str to str
+        Models whose rows were left out, with the reason.
+    failures : dict of str to dict of str to str
+        By rule, items that failed in this run and are done without, with the reason ("a/b" as in `Item.name`).
+    zoo : tuple of str
+        Ids of every model of the zoo files, in the sweep or not.
+    """
+
+    config: Config
+    models: tuple[ModelSpec, ...]
+    catalogue: dict[str, DatasetSpec]
+    left_out: dict[str, str]
+    failures: dict[str, dict[str, str]] = field(default_factory=dict)
+    zoo: tuple[str, ...] = ()
+
+    @cached_property
+    def _by_id(self) -> dict[str, ModelSpec]:
+        return {m.id: m for m in self.models}
+
+    def model(self, name: str) -> ModelSpec:
+        """The model of that id; ConfigError with the nearest ids if the sweep has none."""
+        if name not in self._by_id:
+            raise ConfigError(unknown("model", name, self._by_id))
+        return self._by_id[name]
+
+    def dataset(self, name: str) -> DatasetSpec:
+        """The dataset of that id; ConfigError with the nearest ids if there is no row for it."""
+        if name not in self.catalogue:
+            raise ConfigError(unknown("dataset", name, self.catalogue))
+        return self.catalogue[name]
+
+    def capability(self, name: str) -> CapabilityConfig:
+        """The capability of that id; ConfigError with the nearest ids if the sweep has none."""
+        known = {c.id: c for c in self.config.capabilities}
+        if name not in known:
+            raise ConfigError(unknown("capability", name, known))
+        return known[name]
+
+    def comparisons(self, dataset: str) -> tuple[Comparison, ...]:
+        """Comparisons made on a dataset."""
+        return self.config.comparisons.get(dataset, COMPARISONS)
+
+    def datasets(self) -> tuple[str, ...]:
+        """Ids of the datasets that models are compared on, but for those that could not be built."""
+        return tuple(d for d in self.config.datasets if not self.has_failed("build_dataset", d))
+
+    def datasets_read(self) -> tuple[str, ...]:
+        """Ids of all datasets that the sweep reads: for comparisons, then for capabilities."""
+        return tuple(dict.fromkeys([*self.config.datasets, *(c.dataset for c in self.config.capabilities)]))
+
+    def has_failed(self, rule: str, *parts: str) -> bool:
+        """Whether an item failed in this run and is done without."""
+        return "/".join(parts) in self.failures.get(rule, {})
+
+    def why_missing(self, model: str, dataset: str) -> str:
+        """Why a model has no features or index on a dataset in this run; empty if nothing failed."""
+        items = [("build_dataset", dataset), ("fetch_weights", model)]
+        items += [(rule, f"{dataset}/{model}") for rule in ("extract_features", "index_features")]
+        reasons = [(rule, self.failures.get(rule, {}).get(name)) for rule, name in items]
+        return "; ".join(f"{rule} failed: {reason}" for rule, reason in reasons if reason)
+
+    def failed_with(self, model: str) -> list[str]:
+        """What failed in this run for a model: one line per item, with the reason."""
+        return [
+            f"{rule}{f' on {parts[0]}' if len(parts) > 1 else ''} failed: {reason}"
+            for rule, items in self.failures.items()
+            for name, reason in items.items()
+            for parts in [name.split("/")]
+            if parts[-1] == model and rule != "build_dataset"
+        ]
+
+    def compared(self, dataset: str) -> tuple[ModelSpec, ...]:
+        """Models that take part in at least one comparison on a dataset."""
+        sides = {side for c in self.comparisons(dataset) for side in c.split("-")}
+        return tuple(m for m in self.models if m.modality in sides and not self.why_missing(m.id, dataset))
+
+    def measured(self, capability: CapabilityConfig) -> tuple[ModelSpec, ...]:
+        """Models that a capability is measured for."""
+        module = plugin("capability", capability.kind, "capability")
+        causal_only = getattr(module, "CAUSAL_ONLY", False)
+        chosen = [m for m in self.models if m.modality == module.APPLIES_TO and (m.causal or not causal_only)]
+        return tuple(m for m in chosen if not self.why_missing(m.id, capability.dataset))
+
+    def index_settings(self) -> dict[str, Any]:
+        """What an index is built with: preparation, k_max and what the metrics need.
+
+        `k_max` is at least 48, so that a longer list of k rarely needs a new index.
+        """
+        needs: set[str] = set()
+        for name in self.config.metrics:
+            needs |= set(plugin("metrics", name, "metric").NEEDS)
+        largest = max([48, *(k for m in self.config.metrics.values() for k in m.k)])
+        return {
+            "preparation": self.config.preparation.model_dump(),
+            "k_max": largest,
+            "needs": sorted(needs),
+        }
+
+
+def load_sweep(config: dict[str, Any], root: Path | str | Sequence[Path | str] = ".") -> Sweep:
+    """Check a configuration and read the manifest it names.
+
+    Parameters
+    ----------
+    config : dict
+        Content of config.yaml, as Snakemake or :func:`read_config` gives it.
+    root : path or sequence of path
+        Folder that paths in the configuration are relative to; of several, the first where a path exists.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key, model, metric, dataset, capability, table or figure (with the nearest names), a
+        duplicate model id, an option its room refuses, or terms that are not accepted.
+    """
+    roots = [Path(root)] if isinstance(root, str | Path) else [Path(one) for one in root]
+
+    def resolve(path: str) -> Path:
+        return next((one / path for one in roots if (one / path).exists()), roots[0] / path)
+
+    # Values given on the command line have not been in a file.
+    check_values(config, "config.yaml")
+    parsed: Config = parse(Config, config, "config.yaml")
+    rows = [(spec, file) for file in map(resolve, parsed.zoo) for spec in read_models(file)]
+    check_unique(rows)
+    catalogue = {
+        name: _with_paths(spec, resolve) for name, spec in read_datasets(resolve(parsed.dataset_files)).items()
+    }
+    models, left_out = _chosen(parsed, [spec for spec, _ in rows])
+    sweep = Sweep(
+        parsed, tuple(models), catalogue, left_out, _failures(parsed, resolve), tuple(s.id for s, _ in rows)
+    )
+    _check_metrics(parsed)
+    _check_datasets(sweep)
+    _check_capabilities(sweep)
+    _check_results(parsed)
+    return sweep
+
+
+def read_config(path: Path | str) -> dict[str, Any]:
+    """Read config.yaml from a file, for use outside Snakemake."""
+    return read_yaml(Path(path))
+
+
+def _with_paths(spec: DatasetSpec, resolve: Callable[[str], Path]) -> DatasetSpec:
+    """A dataset's row, paths in it found as those of the configuration are."""
+    paths = getattr(plugin("datasets", spec.family, "dataset family"), "PATHS", ())
+    found = {key: str(resolve(spec.options[key])) for key in paths if isinstance(spec.options.get(key), str)}
+    return spec.model_copy(update={"options": {**spec.options, **found}}) if found else spec
+
+
+def _chosen(config: Config, specs: list[ModelSpec]) -> tuple[list[ModelSpec], dict[str, str]]:
+    """Models of the sweep, and those left out with the reason."""
+    known = [spec.id for spec in specs]
+    if config.models != "all":
+        for name in config.models:
+            if name not in known:
+                raise ConfigError(f"config.yaml, models: {unknown('model', name, known)}")
+        specs = [spec for spec in specs if spec.id in config.models]
+    chosen, left_out = [], {}
+    for spec in specs:
+        missing = [program for program in spec.requires if shutil.which(program) is None]
+        if missing:
+            left_out[spec.id] = f"needs {', '.join(missing)} on the PATH"
+        elif spec.terms and spec.terms not in config.accept_terms:
+            left_out[spec.id] = (
+                f"its terms are not accepted: read {spec.homepage}, then add {spec.terms!r} to accept_terms "
+                "in config.yaml"
+            )
+        else:
+            chosen.append(spec)
+    return chosen, left_out
+
+
+def _failures(config: Config, resolve: Callable[[str], Path]) -> dict[str, dict[str, str]]:
+    if config.failures is None:
+        return {}
+    path = resolve(config.failures)
+    try:
+        failures = json.loads(path.read_text(encoding="utf-8"))
+        return {str(rule): {str(name): str(why) for name, why in items.items()} for rule, items in failures.items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}). Leave the key failures out of config.yaml.") from error
+
+
+def _check_metrics(config: Config) -> None:
+    known = plugin_names("metrics")
+    for name, settings in config.metrics.items():
+        if name not in known:
+            raise ConfigError(f"config.yaml, metrics: {unknown('metric', name, known)}")
+        takes_k = plugin("metrics", name, "metric").TAKES_K
+        if takes_k and not settings.k:
+            raise ConfigError(f"config.yaml, metrics.{name}: k is missing; write {name}: {{k: [10]}}.")
+        if not takes_k and settings.k:
+            raise ConfigError(f"config.yaml, metrics.{name}: takes no k; write {name}: {{}}.")
+    headline = config.headline
+    if headline.metric not in config.metrics:
+        raise ConfigError(f"config.yaml, headline.metric: {unknown('metric', headline.metric, config.metrics)}")
+    ks = config.metrics[headline.metric].k
+    if (headline.k is None) == bool(ks) or (ks and headline.k not in ks):
+        raise ConfigError(
+            f"config.yaml, headline.k: {headline.k} is not in metrics.{headline.metric}.k {list(ks)}; add it there."
+        )
+
+
+def _check_datasets(sweep: Sweep) -> None:
+    config = sweep.config
+    for name in config.datasets:
+        if sweep.dataset(name).kind != "pairs":
+            raise ConfigError(
+                f"config.yaml, datasets: {name!r} has {sweep.dataset(name).kind}, not image-text pairs; "
+                "use it under capabilities."
+            )
+    for name in config.comparisons:
+        if name not in config.datasets:
+            raise ConfigError(f"config.yaml, comparisons: {unknown('dataset', name, config.datasets)}")
+
+
+def _check_results(config: Config) -> None:
+    folder = config.results
+    if not folder.strip() or any(character in folder for character in "{}\n\0"):
+        raise ConfigError(
+            f"config.yaml, results: {folder!r} cannot be the folder of results; name one without braces."
+        )
+    measured = [row.id for row in config.capabilities]
+    need = config.headline.capability
+    for package in ("tables", "figures"):
+        for name in getattr(config, package):
+            module = plugin(package, name, package[:-1])
+            if getattr(module, "NEEDS_CAPABILITY", False) and need not in measured:
+                raise ConfigError(
+                    f"config.yaml, {package}: {name} needs the capability {need!r}; add it under capabilities, "
+                    f"name another one in headline.capability, or leave {name} out of {package}."
+                )
+
+
+def _check_capabilities(sweep: Sweep) -> None:
+    seen: set[str] = set()
+    for row in sweep.config.capabilities:
+        where = f"config.yaml, capability {row.id!r}"
+        if row.id in seen:
+            raise ConfigError(f"{where}: the id occurs twice; rename one.")
+        seen.add(row.id)
+        if row.kind not in plugin_names("capability"):
+            raise ConfigError(f"{where}: {unknown('kind of capability', row.kind, plugin_names('capability'))}")
+        check_options("capability", row.kind, row.options, where)
+        sweep.dataset(row.dataset)

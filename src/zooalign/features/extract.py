@@ -1,0 +1,259 @@
+"""Extraction: every layer of a model in one pass over a dataset, pooled to one row per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zooalign.config.identity import features_digest
+from zooalign.config.sweep import ExtractionConfig
+from zooalign.data.samples import Samples, open_samples
+from zooalign.features.batches import CaptionReader, PictureReader, make_reader
+from zooalign.features.device import place_model
+from zooalign.features.shards import Shard, whole_of
+from zooalign.features.store import FeatureWriter, finished_attributes
+from zooalign.models.memory import is_out_of_memory
+from zooalign.progress import Progress, Report, peak_mem_mb
+from zooalign.provenance import package_versions, stamp
+from zooalign.storage.lease import Lease, make_once
+from zooalign.storage.scratch import local_copy
+from zooalign.storage.visibility import wait_until_visible
+
+if TYPE_CHECKING:
+    import torch
+
+    from zooalign.config.manifest import ModelSpec
+
+VERSION = 1
+# Besides the layer outputs that are kept until they are pooled, a block holds its inner activations (a fourfold
+# MLP, attention); a batch is sized so that both fit into batch_mem_mb.
+ACTIVATION_FACTOR = 4
+# On a CPU larger batches of images are no faster, and their activations outgrow what malloc reuses (page faults).
+CPU_IMAGE_BATCH = 8
+
+
+def extract_features(
+    spec: ModelSpec,
+    weights_folder: Path,
+    dataset_folder: Path,
+    path: Path,
+    settings: ExtractionConfig,
+    report: Report,
+    shard: Shard | None = None,
+    *,
+    scratch: str | None = None,
+    lease_timeout_s: float = 60.0,
+    anew: bool = False,
+) -> dict[str, Any]:
+    """Write the features of one model on one dataset, unless they are stored already, continuing an interrupted run.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The model's row.
+    weights_folder : Path
+        What `loading.fetch_weights` prepared.
+    dataset_folder : Path
+        What a dataset family built.
+    path : Path
+        FeatureStore to write, results/features/{dataset}/{model}.zarr.
+    settings : ExtractionConfig
+        How samples are read and batched.
+    shard : Shard, optional
+        Do only this part, unless the whole store is complete; `path` is then the shard's.
+    scratch : str, optional
+        Folder of this node that weights and images are copied to first; see `scratch.local_copy`.
+    lease_timeout_s : float
+        As in `lease.hold_lease`: no other job writes the store in the meantime.
+    anew : bool
+        Make it although one of the same digest is there.
+
+    Returns
+    -------
+    dict
+        The store's attributes.
+
+    Raises
+    ------
+    WeightsError, DatasetError
+        If inputs are missing or damaged.
+    FeatureError
+        For NaN or infinite features (layer and sample named), and if a single sample does not fit into memory.
+    StoreError
+        If the disk is full; finished batches are kept.
+    LeaseError
+        If another process took the store over.
+    """
+    wait_until_visible([dataset_folder / "dataset.json", weights_folder / "weights.json"], report)
+    whole = features_digest(spec, open_samples(dataset_folder).digest, settings.reading())
+    key = whole if shard is None else shard.digest(whole)
+    if shard is not None and not anew and (complete := finished_attributes(whole_of(path), whole)) is not None:
+        report(f"{shard}: the whole store is complete already")
+        return complete
+
+    def extract(lease: Lease) -> dict[str, Any]:
+        samples = open_samples(local_copy(dataset_folder, scratch, report, lease_timeout_s))
+        model = place_model(spec, local_copy(weights_folder, scratch, report, lease_timeout_s), settings)
+        return _extract(spec, model, samples, path, settings, report, shard, whole, lease)
+
+    return make_once(path, lambda: finished_attributes(path, key), extract, report, lease_timeout_s, anew=anew)
+
+
+def _extract(
+    spec: ModelSpec,
+    model: Any,
+    samples: Samples,
+    path: Path,
+    settings: ExtractionConfig,
+    report: Report,
+    shard: Shard | None,
+    whole: str,
+    lease: Lease,
+) -> dict[str, Any]:
+    """Run the model and write the store at `path`; `whole` is the digest of all features, not only of a shard's."""
+    device = next(model.module.parameters()).device
+    report(f"{spec.id} on {samples.name}: {len(samples)} samples, {len(model.layer_names)} layers, {device}")
+    key = whole if shard is None else shard.digest(whole)
+    reader = make_reader(spec, model, samples, settings)
+    if warning := reader.warning():
+        report(warning)
+    writer = FeatureWriter.resume(path, key, lease)
+    if writer is None:
+        plan = _plan(spec, model, samples, reader, settings, device)
+        if shard is not None:
+            plan = shard.cut(plan, [reader.cost(i) for i in plan["order"]], whole)
+        writer = FeatureWriter.begin(path, {**plan, "digest": key}, lease)
+    elif writer.done:
+        report(f"continuing after {writer.done} of {len(writer.plan['order'])} samples")
+    progress = Progress(len(writer.plan["order"]), reader.unit, report, done=writer.done)
+    _run(model, reader, writer, spec.pooling, device, progress, report)
+    progress.finish()
+    attributes = {
+        "model": spec.model_dump(mode="json"),
+        "dataset": {"name": samples.name, "digest": samples.digest},
+        "extraction_version": VERSION,
+        "settings": settings.model_dump(),
+        "reading": reader.description(),
+        "device": str(device),
+        "versions": package_versions(),
+        "stamp": stamp(),
+        "elapsed_s": round(progress.elapsed_s, 3),
+        "peak_mem_mb": peak_mem_mb(),
+        **({} if shard is None else {"shard": writer.plan["shard"]}),
+    }
+    writer.finish(attributes)
+    report(f"wrote {path}")
+    return attributes
+
+
+def _plan(
+    spec: ModelSpec,
+    model: Any,
+    samples: Samples,
+    reader: CaptionReader | PictureReader,
+    settings: ExtractionConfig,
+    device: torch.device,
+) -> dict[str, Any]:
+    """Order and batches. They follow from shapes and settings alone, so a repeated run makes the same ones."""
+    order = reader.order()
+    first = next(iter(reader.batches([(0, 1)], order)))
+    layers, unpooled_bytes = _forward(model, [t.to(device) for t in first], spec.pooling)
+    per_unit = unpooled_bytes / (first[0].shape[1] if spec.modality == "language" else 1)
+    budget = max(1, int(settings.batch_mem_mb * 2**20 / (ACTIVATION_FACTOR * per_unit)))
+    on_cpu = spec.modality == "vision" and device.type == "cpu"
+    largest = min(settings.max_batch, CPU_IMAGE_BATCH) if on_cpu else settings.max_batch
+    return {
+        "sample_ids": samples.ids,
+        "order": order,
+        "bounds": batch_bounds([reader.cost(i) for i in order], budget, largest),
+        "layer_names": list(model.layer_names),
+        "widths": [layer.shape[1] for layer in layers],
+        "dtype": spec.storage_dtype,
+    }
+
+
+def batch_bounds(costs: Sequence[int], budget: int, largest: int) -> list[int]:
+    """Ends of batches of consecutive samples.
+
+    Parameters
+    ----------
+    costs : sequence of int
+        Cost of each sample in reading order (tokens; 1 for an image).
+    budget : int
+        Most that samples x largest cost may be in one batch; a single sample may exceed it.
+    largest : int
+        Most samples in one batch.
+
+    Returns
+    -------
+    list of int
+        Increasing; the last is len(costs).
+
+    Examples
+    --------
+    >>> batch_bounds([5, 5, 2, 2, 2], budget=10, largest=3)
+    [2, 5]
+    """
+    ends, start, widest = [], 0, 0
+    for i, cost in enumerate(costs):
+        widest = max(widest, cost)
+        if i > start and ((i + 1 - start) * widest > budget or i - start >= largest):
+            ends.append(i)
+            start, widest = i, cost
+    return [*ends, len(costs)]
+
+
+def _run(
+    model: Any,
+    reader: CaptionReader | PictureReader,
+    writer: FeatureWriter,
+    pooling: str,
+    device: torch.device,
+    progress: Progress,
+    report: Report,
+) -> None:
+    """All remaining batches; one that does not fit into memory is cut in two and tried again."""
+    while writer.remaining():
+        try:
+            # A shard's rows are in the order of its own samples; "reads" are their places in the dataset.
+            for batch in reader.batches(writer.remaining(), writer.plan.get("reads", writer.plan["order"])):
+                layers, _ = _forward(model, [t.to(device, non_blocking=True) for t in batch], pooling)
+                writer.append([layer.cpu().numpy() for layer in layers])
+                progress.advance(len(batch[0]))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            start, stop = writer.remaining()[0]
+            report(f"out of memory with a batch of {stop - start}; halving the batches that remain")
+        else:
+            continue
+        # Outside the handler, so that the failed batch's tensors are not kept alive by its traceback.
+        writer.halve()
+        _release(device)
+
+
+def _forward(model: Any, batch: list[torch.Tensor], pooling: str) -> tuple[list[torch.Tensor], int]:
+    """Pooled layers, float32 (B, d_l), and the bytes of the layers before pooling."""
+    import torch
+
+    from zooalign.models.pooling import pool_language, pool_vision
+
+    with torch.inference_mode():
+        if len(batch) == 1:
+            outputs = model.layers(batch[0])
+            size = sum(t.nbytes for layer in outputs for t in layer if t is not None)
+            return [pool_vision(layer, pooling) for layer in outputs], size
+        ids, mask = batch
+        states = model.layers(ids, mask)
+        return [pool_language(state, mask, pooling) for state in states], sum(s.nbytes for s in states)
+
+
+def _release(device: torch.device) -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,33 @@
+"""Kernel over squared distances: those that cancellation spoils are summed directly."""
+
+from __future__ import annotations
+
+from zooalign.kernels import F64, VECTORISED, compiled
+
+
+@compiled(fastmath=VECTORISED)
+def _between(u: F64, v: F64) -> float:
+    total = 0.0
+    for t in range(u.shape[0]):
+        e = u[t] - v[t]
+        total += e * e
+    return total
+
+
+@compiled()
+def squares_from_products(rows: F64, gram: F64, share: float, squares: F64) -> None:
+    """squares[i, j] = |rows[i] - rows[j]|^2, symmetric with a zero diagonal, all float64.
+
+    From the products in `gram`, whose rounding grows with the lengths of the rows; where the result is below
+    `share` of the two squared lengths, from the differences of the rows, so that equal rows are at exactly 0.
+    """
+    n = squares.shape[0]
+    for i in range(n):
+        squares[i, i] = 0.0
+        for j in range(i + 1, n):
+            lengths = gram[i, i] + gram[j, j]
+            value = lengths - 2.0 * gram[i, j]
+            if value < share * lengths:
+                value = _between(rows[i], rows[j])
+            squares[i, j] = value
+            squares[j, i] = value

@@ -1,0 +1,159 @@
+"""What a sweep found, as tables and figures take it: alignment, capability, models, and the headline metric."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zooalign.config.identity import result_digest
+from zooalign.config.sweep import Sweep
+from zooalign.progress import Report
+from zooalign.provenance import file_sha256, package_versions, stamp
+from zooalign.registry import plugin
+from zooalign.storage.atomic import write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1  # part of the digest of what this module determines
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that tables and figures are made from.
+
+    Attributes
+    ----------
+    sweep : Sweep
+        The checked configuration.
+    row_paths : tuple of Path
+        Rows of the alignment matrix (parquet).
+    capability_paths : tuple of Path
+        Capability records (JSON).
+    """
+
+    sweep: Sweep
+    row_paths: tuple[Path, ...]
+    capability_paths: tuple[Path, ...]
+
+    @cached_property
+    def _inputs(self) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+        """Digests of scores by dataset and name, and of capability values."""
+        scores: dict[str, dict[str, str]] = {}
+        for path in self.row_paths:
+            receipt = json.loads(path.with_name(f"{path.stem}.receipt.json").read_bytes())
+            scores.setdefault(receipt["dataset"], {}).update(receipt["digests"])
+        records = [json.loads(path.read_bytes()) for path in self.capability_paths]
+        return scores, {f"{r['capability']}/{r['model']}": r["digest"] for r in records}
+
+    def digest(self, kind: str, name: str) -> str:
+        """Digest of what determines a table or figure of that name, as the rows and records say."""
+        return result_digest(self.sweep, kind, name, *self._inputs)
+
+    @property
+    def metric(self) -> str:
+        """Name of the headline metric."""
+        return self.sweep.config.headline.metric
+
+    @property
+    def k(self) -> int:
+        """Its k; 0 where it takes none."""
+        return self.sweep.config.headline.k or 0
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether it gives the same score both ways."""
+        return plugin("metrics", self.metric, "metric").SYMMETRIC
+
+    @cached_property
+    def alignment(self) -> pd.DataFrame:
+        """One line per pair, dataset, metric and k, without layer matrices and terms."""
+        import pandas as pd
+
+        from zooalign.results.read import read_row_file
+
+        parts = [read_row_file(p).drop_columns(["matrix", "terms"]).to_pandas() for p in self.row_paths]
+        return pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
+
+    @cached_property
+    def capability(self) -> pd.DataFrame:
+        """One line per capability and model."""
+        from zooalign.results.read import read_capability
+
+        return read_capability(self.capability_paths)
+
+    @cached_property
+    def models(self) -> pd.DataFrame:
+        """One line per model: id, modality, family, objective, causal, control."""
+        import pandas as pd
+
+        columns = ("id", "modality", "family", "objective", "causal", "control")
+        return pd.DataFrame([[getattr(m, c) for c in columns] for m in self.sweep.models], columns=columns)
+
+
+def make_result(
+    sweep: Sweep,
+    kind: str,
+    name: str,
+    row_paths: Iterable[Path],
+    capability_paths: Iterable[Path],
+    files: Sequence[Path],
+    report: Report,
+    dataset: str = "",
+) -> None:
+    """Write a table, or a figure of a dataset, and beside it what it was made from.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The checked configuration.
+    kind : str
+        "tables" or "figures".
+    name : str
+        File of that room.
+    row_paths, capability_paths : iterable of path
+        As in `Findings`.
+    files : sequence of path
+        What is written, equal but for the suffix.
+    dataset : str
+        Dataset that a figure shows.
+    """
+    findings = Findings(sweep, tuple(map(Path, row_paths)), tuple(map(Path, capability_paths)))
+    files = [Path(file) for file in files]
+    stem = Path(str(files[0]).removesuffix(files[0].suffix))
+    if kind == "tables":
+        plugin("tables", name, "table").write(findings, stem)
+    else:
+        plugin("figures", name, "figure").draw(findings, dataset, stem)
+    about = {file.name: [file.stat().st_size, file_sha256(file)] for file in files}
+    record = {"digest": findings.digest(kind, name), "files": about, "stamp": stamp(),
+              "versions": package_versions(("zooalign", "numpy", "pandas", "pyarrow", "matplotlib"))}  # fmt: skip
+    write_json(_record(files), record)
+    report(f"wrote {', '.join(map(str, files))}")
+
+
+def _record(files: Sequence[Path]) -> Path:
+    """Where it is recorded what files of a table or figure were made from."""
+    first = files[0]
+    return first.parent / "provenance" / f"{first.name.removesuffix(first.suffix)}.json"
+
+
+def recorded_digest(files: Sequence[Path]) -> str | None:
+    """Digest of what the files of a table or figure were made from, if that is recorded."""
+    try:
+        return json.loads(_record(files).read_bytes())["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def is_recorded(files: Sequence[Path]) -> bool:
+    """Whether the files of a table or figure are as they were written."""
+    try:
+        about = json.loads(_record(files).read_bytes())["files"]
+        return all(about[file.name] == [file.stat().st_size, file_sha256(file)] for file in files)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

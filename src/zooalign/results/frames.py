@@ -1,0 +1,53 @@
+"""Frames of the results as typed rows: pandas' own types do not say what a frame holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class ModelRow(NamedTuple):
+    """A model of the sweep, as `Findings.models` lists it."""
+
+    id: str
+    modality: str
+    family: str
+    objective: str
+    causal: bool
+    control: bool
+
+
+class CapabilityRow(NamedTuple):
+    """A capability of one model; value and standard error are NaN where there is none, and `reason` says why."""
+
+    capability: str
+    model: str
+    value: float
+    standard_error: float
+    unit: str
+    higher_is_better: bool
+    n: int
+    reason: str
+
+
+def model_rows(models: pd.DataFrame) -> list[ModelRow]:
+    """Rows of a frame of models, in its order."""
+    return [ModelRow(*row) for row in zip(*(models[name] for name in ModelRow._fields), strict=True)]
+
+
+def capability_rows(capability: pd.DataFrame) -> list[CapabilityRow]:
+    """Rows of a frame of capabilities, in its order."""
+    return [CapabilityRow(*row) for row in zip(*(capability[name] for name in CapabilityRow._fields), strict=True)]
+
+
+def where(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
+    """Rows whose `column` equals `value`."""
+    # A frame indexed by booleans is a frame; its annotation allows a series.
+    return cast("pd.DataFrame", frame[frame[column] == value])
+
+
+def n_samples(rows: pd.DataFrame) -> int:
+    """Largest number of samples of some rows of the alignment table."""
+    return max(int(n) for n in rows["n"])

@@ -1,0 +1,163 @@
+"""Reads what the tables and figures are made of, and refuses what is not what it claims to be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from zooalign.alignment.table import is_whole, table_schema
+from zooalign.capability._record import CapabilityRecord
+from zooalign.errors import StoreError
+from zooalign.results.frames import capability_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+VERSION = 1  # part of the digest of what this module determines
+
+_AGAIN = "Delete it and run the sweep again."
+
+CAPABILITY_COLUMNS = {
+    "capability": "str",
+    "model": "str",
+    "value": "float64",
+    "standard_error": "float64",
+    "unit": "str",
+    "higher_is_better": "bool",
+    "n": "int64",
+    "reason": "str",
+}
+
+
+def read_row_file(path: Path) -> pa.Table:
+    """One alignment row file with the columns of :func:`zooalign.alignment.table.table_schema`, in that order.
+
+    Raises
+    ------
+    StoreError
+        If the file is not Parquet, a column is missing or of another type, a field other than chance, tied_x,
+        tied_y, matrix and terms is empty, a score is not finite, or anything else than what was written is read;
+        names the file, the column and the pair.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    schema = table_schema()
+    try:
+        table = pq.ParquetFile(path, page_checksum_verification=True).read()
+        missing = [name for name in schema.names if name not in table.column_names]
+        if missing:
+            raise StoreError(f"{path}: column {missing[0]!r} is missing. {_AGAIN}", path)
+        whole = is_whole(table)
+        table = table.select(schema.names).replace_schema_metadata(None).cast(schema)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path) from error
+    for name in schema.names:
+        if name not in ("chance", "tied_x", "tied_y", "matrix", "terms") and table[name].null_count:
+            raise StoreError(f"{path}: column {name!r} has empty fields. {_AGAIN}", path)
+    finite = pc.call_function("is_finite", [table["score"]]).combine_chunks()
+    if table.num_rows and finite.false_count:
+        row = finite.index(False).as_py()
+        pair = f"{table['model_x'][row].as_py()} and {table['model_y'][row].as_py()}"
+        raise StoreError(f"{path}: the {table['metric'][row].as_py()} of {pair} is not finite. {_AGAIN}", path)
+    if not whole:
+        raise StoreError(f"{path}: its content changed since it was written. {_AGAIN}", path)
+    return table
+
+
+def read_alignment(path: Path | str) -> pd.DataFrame:
+    """Columns of alignment.parquet but for the heavy ones (matrix, terms), one row per pair, metric and k."""
+    import pyarrow.parquet as pq
+
+    light = [name for name in table_schema().names if name not in ("matrix", "terms")]
+    return pq.ParquetFile(path).read(columns=light).to_pandas()
+
+
+def read_capability(paths: Iterable[Path | str]) -> pd.DataFrame:
+    """Capability records as one tidy frame.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Files results/capability/{capability}/{model}.json, in any order.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `CAPABILITY_COLUMNS`, sorted by capability and model. Where a measurement failed `value`
+        is NaN and `reason` says why; elsewhere `reason` is "".
+
+    Raises
+    ------
+    StoreError
+        If a file is no record or has another capability or model than its path says, a model has two
+        records of a capability, or records of one capability differ in unit or direction; names the files.
+    """
+    import pandas as pd
+
+    places: dict[tuple[str, str], Path] = {}
+    rows: list[dict[str, Any]] = []
+    first: dict[str, tuple[CapabilityRecord, Path]] = {}
+    for path in sorted(Path(p) for p in paths):
+        record = _record(path)
+        key = (record.capability, record.model)
+        if key in places:
+            raise StoreError(
+                f"{path}: {record.model!r} has its {record.capability} already in {places[key]}; delete one."
+            )
+        places[key] = path
+        other, other_path = first.setdefault(record.capability, (record, path))
+        if (other.unit, other.higher_is_better) != (record.unit, record.higher_is_better):
+            raise StoreError(
+                f"{path} and {other_path}: {record.capability} in different units or directions "
+                f"({record.unit!r}, {other.unit!r}). Delete the older one and run the sweep again."
+            )
+        fields = record.model_dump(include=set(CAPABILITY_COLUMNS) - {"reason"})
+        rows.append({**fields, "reason": str(record.details.get("reason", "")) if record.value is None else ""})
+    frame = pd.DataFrame(rows, columns=list(CAPABILITY_COLUMNS)).astype(CAPABILITY_COLUMNS)
+    return frame.sort_values(["capability", "model"], kind="stable", ignore_index=True)
+
+
+def _record(path: Path) -> CapabilityRecord:
+    try:
+        record = CapabilityRecord.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}). {_AGAIN}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise StoreError(f"{path}: not a capability record: {place or 'file'}: {first['msg']}. {_AGAIN}") from error
+    if record.model != path.stem:
+        raise StoreError(f"{path}: holds the record of {record.model!r}. {_AGAIN}")
+    return record
+
+
+def check_models(models: pd.DataFrame) -> None:
+    """Refuse a frame of models that the tables and figures cannot join.
+
+    Raises
+    ------
+    StoreError
+        If a column is missing, an id occurs twice, or a modality is neither vision nor language.
+    """
+    wanted = ["id", "modality", "family", "objective", "causal", "control"]
+    missing = [name for name in wanted if name not in models.columns]
+    if missing:
+        raise StoreError(f"models: column {missing[0]!r} is missing; needed are {', '.join(wanted)}.")
+    twice = [name for name, n in Counter(models["id"]).items() if n > 1]
+    if twice:
+        raise StoreError(f"models: id {twice[0]!r} occurs twice.")
+    other = set(models["modality"]) - {"vision", "language"}
+    if other:
+        raise StoreError(f"models: modality {min(other)!r}; there are vision and language.")
+
+
+def failures(capability: pd.DataFrame) -> Mapping[tuple[str, str], str]:
+    """(capability, model) -> why it could not be measured."""
+    return {(r.capability, r.model): r.reason for r in capability_rows(capability) if r.reason}

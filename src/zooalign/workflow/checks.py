@@ -1,0 +1,184 @@
+"""Whether an artefact on disk is the one that the configuration asks for; reads what was recorded, never the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from zooalign.errors import StoreError, ZooalignError
+from zooalign.provenance import read_object
+
+if TYPE_CHECKING:
+    from zooalign.workflow.work import Work
+
+
+class Verdict(NamedTuple):
+    """What is on disk in place of an artefact.
+
+    Attributes
+    ----------
+    state : str
+        "done", "missing", "partial", "stale" (made from something else) or "damaged" (edited or cut off).
+    reason : str
+        Why it is not done; empty when it is.
+    """
+
+    state: str
+    reason: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing has to be made."""
+        return self.state == "done"
+
+
+DONE = Verdict("done")
+
+
+def dataset(work: Work, name: str) -> Verdict:
+    """Built from its row, and whole."""
+    from zooalign.config.identity import dataset_spec_digest
+    from zooalign.data.build import built
+
+    folder = work.layout.dataset(name)
+    record = _read(folder / "dataset.json")
+    if record is None:
+        return _absent(folder / "dataset.json", "never built")
+    wanted = dataset_spec_digest(work.sweep.dataset(name))
+    if built(folder, wanted):
+        return DONE
+    if record.get("spec_digest") != wanted:
+        return Verdict("stale", "its row, its files or VERSION of its family changed")
+    return Verdict("damaged", "a file is missing, was edited or cut off")
+
+
+def weights(work: Work, model: str) -> Verdict:
+    """Fetched for the model's row, and whole."""
+    from zooalign.models.loading import fetched
+
+    folder, spec = work.layout.weights(model), work.sweep.model(model)
+    record = _read(folder / "weights.json")
+    if record is None:
+        return _absent(folder / "weights.json", "never fetched")
+    if fetched(spec, folder):
+        return DONE
+    if record.get("source") != spec.source:
+        return Verdict("stale", f"source was {record.get('source')}, is {spec.source}")
+    if record.get("version") != work.source_version(spec.source):
+        return Verdict("stale", f"VERSION of sources/{spec.source}.py changed")
+    files = record.get("sizes", {})
+    if any(not (folder / f).is_file() or (folder / f).stat().st_size != size for f, size in files.items()):
+        return Verdict("damaged", "a file is missing, was edited or cut off")
+    return Verdict("stale", "options or weights_sha256 of its row changed, or its record was edited")
+
+
+def features(work: Work, dataset: str, model: str) -> Verdict:
+    """Extracted from this dataset by this row, and whole."""
+    from zooalign.features.store import finished_attributes, read_attributes, staged_samples, staging_folder
+
+    path, expected = work.layout.features(dataset, model), work.features_digest(dataset, model)
+    if expected is None:
+        return Verdict("missing" if not path.exists() else "stale", f"dataset {dataset} is not built")
+    try:
+        attributes = read_attributes(path)
+    except StoreError as error:
+        if staging_folder(path).exists():
+            return Verdict("partial", f"{staged_samples(path)} samples staged; the next run continues")
+        return _absent(path / "zarr.json", "never extracted", error)
+    if attributes["digest"] != expected:
+        return Verdict("stale", _difference(work, attributes, dataset, model))
+    if finished_attributes(path, expected) is None:
+        return Verdict("damaged", "a file is missing, was edited or cut off")
+    return DONE
+
+
+def _difference(work: Work, attributes: dict[str, Any], dataset: str, model: str) -> str:
+    """Which key of the model's row, or what else, differs from what made the features."""
+    former, now = attributes.get("model", {}), work.sweep.model(model).model_dump(mode="json")
+    keys = ("source", "options", "weights_sha256", "pooling", "precision", "storage_dtype")
+    changed = [f"{key} was {former.get(key)}, is {now[key]}" for key in keys if former.get(key) != now[key]]
+    if attributes.get("dataset", {}).get("digest") != work.content_digest(dataset):
+        changed.append(f"content of dataset {dataset} changed")
+    changed = changed or [
+        "extraction.text or prompt, or VERSION of a module that reads inputs or runs the model, changed"
+    ]
+    return "; ".join(changed)
+
+
+def index(work: Work, dataset: str, model: str) -> Verdict:
+    """Made from these features with these settings, and whole."""
+    from zooalign.indexes.from_features import covers, read_index_attributes
+
+    path, expected = work.layout.index(dataset, model), work.index_digest(dataset, model)
+    try:
+        attributes = read_index_attributes(path)
+    except StoreError as error:
+        return _absent(path / "zarr.json", "never indexed", error)
+    if expected is None or attributes["digest"] != expected:
+        return Verdict("stale", "the features, the preparation or VERSION of a module that indexes changed")
+    settings = work.sweep.index_settings()
+    if covers(path, expected, settings["k_max"], settings["needs"]):
+        return DONE
+    return Verdict("stale", "it lacks what a metric needs, or was edited or cut off")
+
+
+def row(work: Work, dataset: str, model: str) -> Verdict:
+    """Every pair of the row under every metric, and nothing else."""
+    from zooalign.alignment.row import by_name, current_receipt
+
+    path, receipt = work.layout.row(dataset, model), work.layout.receipt(dataset, model)
+    scores = work.scores(dataset, model)
+    if scores is None:
+        return Verdict("stale" if path.exists() else "missing", f"dataset {dataset} is not built")
+    if current_receipt(path, receipt, work.rows(dataset)[model], by_name(scores)):
+        return DONE
+    if not path.exists():
+        return Verdict("missing", "never computed")
+    recorded = (_read(receipt) or {}).get("digests")
+    if recorded == by_name(scores):
+        return Verdict("damaged", "the row was edited or cut off")
+    return Verdict("stale", "pairs, metrics, an index or a VERSION changed")
+
+
+def capability(work: Work, name: str, model: str) -> Verdict:
+    """Measured for this row, dataset and options, and as it was written."""
+    from zooalign.capability._runner import measured
+    from zooalign.config.identity import capability_digest
+
+    path, sweep = work.layout.capability(name, model), work.sweep
+    wanted = capability_digest(sweep, name, model)
+    if measured(path, sweep.capability(name), sweep.model(model), wanted):
+        return DONE
+    record = _read(path)
+    if record is None:
+        return _absent(path, "never measured")
+    if record.get("digest") != wanted:
+        return Verdict("stale", "the model, the dataset, the options or its VERSION changed")
+    return Verdict("damaged", "the record was edited")
+
+
+def result(work: Work, rule: str, *parts: str) -> Verdict:
+    """Made from the scores and values of the sweep, and as it was written."""
+    from zooalign.results.findings import is_recorded, recorded_digest
+
+    files = work.files(rule, parts)
+    if not all(path.exists() for path in files):
+        return Verdict("missing", "never made" if not any(p.exists() for p in files) else "a file is missing")
+    try:
+        wanted = work.result_digest(rule, parts)
+    except (OSError, ValueError, KeyError, TypeError, ZooalignError):
+        return Verdict("stale", "scores or capabilities are missing")
+    if recorded_digest(files) != wanted:
+        return Verdict("stale", "scores, capabilities, models or a VERSION changed since it was made")
+    return DONE if is_recorded(files) else Verdict("damaged", "a file was edited or cut off")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return read_object(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _absent(path: Path, never: str, error: object = "it cannot be read") -> Verdict:
+    return Verdict("damaged", f"{path}: {error}") if path.exists() else Verdict("missing", never)

@@ -1,0 +1,135 @@
+"""The end of a run: the head of the table, and where everything lies."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from zooalign.planning.usage import print_accounting
+from zooalign.workflow.work import Item, Work
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_closing(work: Work, since: float = 0.0, head: int = 20) -> None:
+    """Print what a run that succeeded made; the head of the table only if it is the sweep's.
+
+    Parameters
+    ----------
+    work : Work
+        The sweep, as it is now.
+    since : float
+        When the run began, seconds since 1970; what its jobs took is printed.
+    head : int
+        Most models to list.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=sys.stderr, width=None if sys.stderr.isatty() else 110)
+    sweep, layout = work.sweep, work.layout
+    due = [item for item in work.all_items() if work.is_due(item)]
+    path = layout.table("capability_alignment").with_suffix(".csv")
+    if path.exists() and Item("make_tables", ("capability_alignment",)) not in due:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        headline = sweep.config.headline
+        at = f"@{headline.k}" if headline.k else ""
+        mean = "mean over the trained models of the other modality"
+        table = Table(title=f"Capability and alignment ({headline.metric}{at}, {mean})")
+        table.add_column("model", no_wrap=True)
+        table.add_column("modality")
+        columns = [c.id for c in sweep.config.capabilities] + [
+            f"{d}_{what}" for d in sweep.datasets() for what in ("other", "rank")
+        ]
+        for name in columns:
+            table.add_column(name.replace("_other", " alignment").replace("_", " "), justify="right")
+        for row in rows[:head]:
+            mark = " †" if row["control"] == "True" else ""
+            table.add_row(row["id"] + mark, row["modality"], *(_short(row.get(name, "")) for name in columns))
+        console.print(table)
+        if any(row["control"] == "True" for row in rows):
+            console.print("† random control: never trained, in no mean and in no rank")
+        if len(rows) > head:
+            console.print(f"... and {len(rows) - head} more models in {path}")
+        # What applies to a model and is not there; that an encoder has no bits per byte is no news.
+        aligned = [f"{dataset}_other" for dataset in sweep.datasets()]
+        for row in rows:
+            if row["reason"] and not all(row.get(column) for column in aligned):
+                console.print(f"{row['id']}: {row['reason']}", markup=False)
+    print_accounting(layout, _console(), since)
+    for rule, name, suffixes in (("make_tables", "tables", None), ("make_figures", "figures", (".png",))):
+        for file in (f for item in work.items(rule) if item not in due for f in work.files(*item)):
+            if suffixes is None or file.suffix in suffixes:
+                console.print(f"{name:8} {file}", highlight=False)
+    for file in sorted((layout.results / "datasets").glob("*/ATTRIBUTION.md")):
+        console.print(f"{'licences':8} {file}", highlight=False)
+    console.print(f"{'logs':8} {layout.results / 'logs'}", highlight=False)
+    if sweep.failures:
+        print_failures(work, sweep.failures)
+    elif due:
+        console.print(
+            f"{len(due)} of {len(work.all_items())} outputs are not made or not up to date (this run was asked for "
+            "others): run without targets, --until and --omit-from for all of them.",
+            soft_wrap=True,
+        )
+
+
+def finish_without_failed(
+    work: Work, failed: Iterable[Item], interrupted: bool, folder: str
+) -> dict[str, dict[str, str]]:
+    """After a run with failed jobs: finish what can be done without them.
+
+    Parameters
+    ----------
+    work : Work
+        The sweep, as it is now.
+    failed : iterable of Item
+        What failed after all attempts.
+    interrupted : bool
+        Whether the user ended the run: then nothing more is started.
+    folder : str
+        Where the command was given; paths in it are relative to that.
+
+    Returns
+    -------
+    dict
+        What failed and why, as `Sweep.failures`; empty where a second pass has said so.
+    """
+    from zooalign.workflow.failures import find_failures, second_pass
+
+    failures = find_failures(work, failed)
+    return {} if not interrupted and second_pass(work, failures, folder) else failures
+
+
+def print_failures(work: Work, failures: dict[str, dict[str, str]], since: float | None = None) -> None:
+    """Print which items failed, with their message and log, and what the next run will do."""
+    if since is not None:
+        print_accounting(work.layout, _console(), since)
+    console = _console()
+    for rule, items in failures.items():
+        for name, reason in items.items():
+            console.print(f"FAILED {rule} {name}: {reason}", markup=False, soft_wrap=True)
+    items = work.all_items()
+    done = sum(not work.is_due(item) for item in items)
+    console.print(
+        f"{done} of {len(items)} items are done and kept, {sum(map(len, failures.values()))} failed. "
+        "Fix the cause and run the same command again: it continues where this run ended. "
+        "`zooalign status` lists what is missing."
+    )
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(file=sys.stderr, width=None if sys.stderr.isatty() else 200, highlight=False)
+
+
+def _short(value: str) -> str:
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return str(int(number)) if number == int(number) and abs(number) >= 1 else f"{number:.3f}"

@@ -1,0 +1,323 @@
+"""What the Snakefile asks: which files a job reads and why it is due, what it asks for, how a run begins and ends."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, chdir, suppress
+from pathlib import Path
+from typing import Any
+
+from zooalign.workflow.rules import RULES
+from zooalign.workflow.work import Item, Work
+
+NO_CONDA = (
+    "zooalign runs in one environment, which `bash run.sh setup` or `conda env create --file envs/cpu.yaml` makes: "
+    "activate it and leave out --sdm conda and --use-conda."
+)
+CATEGORIES = {"make_tables": "Tables", "make_figures": "Figures"}
+READABLE = ("csv", "md", "svg", "png")  # what a browser shows
+_CLUSTER, _ANEW, _STARTED = "ZOOALIGN_CLUSTER", "ZOOALIGN_ANEW", "ZOOALIGN_STARTED"
+_RUN = "ZOOALIGN_RUN"  # the results folder that this run, and its second pass, owns
+_RUNNING = ExitStack()  # holds it
+
+
+def begin(cluster: bool) -> None:
+    """Note whether jobs go to a cluster, and when the run began; jobs inherit the environment."""
+    os.environ[_CLUSTER] = "1" if cluster else "0"
+    # A second pass without what failed belongs to the same run.
+    os.environ.setdefault(_STARTED, str(time.time()))
+
+
+def on_cluster() -> bool:
+    """Whether the run's jobs go to a cluster."""
+    return os.environ.get(_CLUSTER) == "1"
+
+
+def make_anew(names: Iterable[str]) -> frozenset[str]:
+    """Note rules and files that the user wants made again; "*" stands for everything."""
+    wanted = sorted(names)
+    os.environ[_ANEW] = json.dumps(wanted)
+    return frozenset(wanted)
+
+
+def anew() -> tuple[str, ...]:
+    """What shall be made although it is there, as the main process noted it."""
+    return tuple(json.loads(os.environ.get(_ANEW, "[]")))
+
+
+def started() -> float:
+    """When the run began, seconds since 1970."""
+    return float(os.environ.get(_STARTED, 0.0))
+
+
+def roots(given: Iterable[Any], checkout: Path) -> list[Path]:
+    """Folders that paths in the configuration are relative to; the first counts where a path exists.
+
+    That of the last configuration file given on the command line, the working folder, the checkout.
+    """
+    return [*(Path(file).parent for file in list(given)[-1:]), Path(), checkout]
+
+
+def own_results(work: Work) -> None:
+    """Be the only run in a results folder until this process ends: two would remove each other's models and scores.
+
+    Raises
+    ------
+    ConfigError
+        If another run is there; says who and since when.
+    """
+    from zooalign.errors import ConfigError
+    from zooalign.storage.lease import hold_lease
+    from zooalign.workflow.status import current_owner
+
+    path = work.layout.results.absolute() / "run"
+    if os.environ.get(_RUN) == str(path):
+        return
+    other = current_owner(path)
+    if other is not None:
+        raise ConfigError(
+            f"another run of the workflow uses the results folder {path.parent}: {other}. Wait until it has ended, "
+            "or choose another folder (results in config.yaml)."
+        )
+    _RUNNING.enter_context(hold_lease(path, lambda line: None, work.sweep.config.jobs.lease_timeout_s))
+    atexit.register(_RUNNING.close)
+    os.environ[_RUN] = str(path)
+
+
+def check_files(configfiles: Iterable[Any]) -> None:
+    """Refuse configuration files that Snakemake accepts: of a key that occurs twice, it takes the last.
+
+    Raises
+    ------
+    ConfigError
+        As `read_yaml`.
+    """
+    from zooalign.config.manifest import read_yaml
+
+    for file in configfiles:
+        if Path(file).suffix in (".yaml", ".yml") and Path(file).is_file():
+            read_yaml(Path(file))
+
+
+def check_sizes(work: Work) -> None:
+    """Refuse a k that a dataset has too few samples for, before features are extracted for nothing.
+
+    Raises
+    ------
+    ConfigError
+        Names metric, k, dataset and its number of samples.
+    """
+    from zooalign.errors import ConfigError
+
+    longest = {name: max(metric.k) for name, metric in work.sweep.config.metrics.items() if metric.k}
+    for dataset in work.sweep.datasets():
+        n = work.samples(dataset)
+        for name, k in longest.items():
+            if n is not None and k >= n:
+                raise ConfigError(
+                    f"config.yaml, metrics.{name}: k = {k} needs more than {k} samples, and {dataset} has {n}: "
+                    "choose a smaller k or a larger dataset."
+                )
+
+
+def any_of(names: Iterable[str]) -> str:
+    """A pattern that matches these names and no others."""
+    return "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True)) or "(?!)"
+
+
+def wildcards(rule: str) -> tuple[str, ...]:
+    """What the parts of a rule are called."""
+    return RULES[rule].wildcards
+
+
+def all_files(work: Work) -> dict[str, list[str]]:
+    """Every output of a sweep, by rule."""
+    return {rule: [str(f) for item in work.items(rule) for f in work.files(*item)] for rule in RULES}
+
+
+def needed_files(work: Work, item: Item, place: int | None = None) -> list[str] | str:
+    """What an item is made from: all files, or the one at a place."""
+    files = [str(work.file(*need)) for need in work.needs(item)]
+    return files if place is None else files[place]
+
+
+def mark(work: Work, state: str) -> Path:
+    """A file that is newer than every artefact: an input of what is due, named by the reason."""
+    return work.layout.results / ".due" / state
+
+
+def marks(work: Work, item: Item) -> list[str]:
+    """Nothing for an item whose digest proves it, or whose file is missing (Snakemake says so); else its mark."""
+    if RULES[item.rule].gathered and work.is_named(item.rule):
+        # `-R make_tables` names the rule that gathers all tables; it has no outputs itself.
+        return [str(mark(work, "asked_for"))]
+    state = work.verdict(item).state
+    return [] if state in ("done", "missing", "partial") else [str(mark(work, state))]
+
+
+def settle(work: Work) -> None:
+    """Make file times agree with digests, which alone decide: what they prove is touched where it looks old.
+
+    Marks get another content each time, because Snakemake takes a small file whose content it knows for unchanged.
+    """
+    for state in ("stale", "damaged", "asked_for"):
+        with suppress(OSError):
+            path = mark(work, state)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(str(time.time_ns()))
+    times: dict[Path, int] = {}
+
+    def modified(path: Path) -> int:
+        if path not in times:
+            times[path] = path.stat().st_mtime_ns
+        return times[path]
+
+    for item in work.all_items():
+        if work.is_due(item):
+            continue
+        newest = max((modified(work.file(*need)) for need in work.needs(item)), default=0)
+        # Snakemake counts a benchmark among the outputs.
+        benchmark = work.layout.benchmark(item.rule, *item.parts)
+        for file in [*work.files(*item), *([benchmark] if benchmark.exists() else [])]:
+            if modified(file) < newest:
+                with suppress(
+                    OSError
+                ):  # somebody else's results: they are read, and Snakemake will say what it makes
+                    os.utime(file)
+                    del times[file]
+
+
+def resource_names(work: Work, rule: str) -> list[str]:
+    """Resources that jobs of a rule name; the profile's defaults apply to all others."""
+    from zooalign.workflow.resources import resource_overrides
+
+    return ["mem_mb", "runtime", "gpu", *resource_overrides(work.sweep, rule)]
+
+
+def asked(work: Work, item: Item, attempt: int, cluster: Any = None) -> Mapping[str, int | str]:
+    """What an attempt of a job asks for; not more than a node has where `cluster` (preflight.Cluster) is known."""
+    amounts = work.asked(item, attempt)
+    # More than a node has would be refused, or wait for ever.
+    return cluster.lower(item.rule, item.name, amounts) if cluster and attempt > 1 else amounts
+
+
+def group(work: Work, item: Item) -> str:
+    """Group that a small job may be put together in; one that runs a model is a group of its own."""
+    rule = RULES[item.rule]
+    return ".".join([item.rule, *item.parts]) if rule.runs_model(work.sweep, item.parts) else item.rule
+
+
+def reported_files(work: Work, rule: str, parts: tuple[str, ...]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Outputs of a table or of all figures, with what the report calls them: file, subcategory, labels."""
+    named = parts or tuple(f"{{{name}}}" for name in RULES[rule].wildcards)
+    for file in RULES[rule].files(work.layout, *named):
+        labels = dict(zip(RULES[rule].wildcards, named, strict=True))
+        yield str(file), named[-1], {**labels, "format": file.suffix[1:]}
+
+
+def check_touch(work: Work) -> str:
+    """Why `--touch` cannot do what it is asked for; empty if it can."""
+    due = [item for item in work.all_items() if work.is_due(item)]
+    if not due:
+        return ""
+    first = ", ".join(f"{item.rule} {item.name}" for item in due[:3]) + ", ..." * (len(due) > 3)
+    return (
+        f"--touch cannot make {len(due)} outputs what their digests say they are not ({first}): run without it. "
+        "What digests prove fresh is touched at every start anyway."
+    )
+
+
+def item_of(rule: str, wildcards: Mapping[str, str]) -> Item | None:
+    """The item of a job of Snakemake, by its rule and wildcards; None for rules that only gather others."""
+    for name in RULES:
+        # A workflow that uses this one as a module may have put a prefix before the names of rules.
+        if (rule == name or rule.endswith(f"_{name}")) and wildcards:
+            return Item(name, tuple(wildcards[part] for part in RULES[name].wildcards))
+    if rule.endswith("make_figure"):
+        return Item("make_figures", tuple(wildcards[part] for part in RULES["make_figures"].wildcards))
+    table = rule.rpartition("make_table_")[2]
+    return Item("make_tables", (table,)) if "make_table_" in rule else None
+
+
+def check_settings(status_command: str, jobs: int, resources: Mapping[str, Any]) -> None:
+    """Refuse settings of the profile that this cluster does not go with; as `slurm.profile`."""
+    from zooalign.slurm.profile import check_jobs_at_a_time, check_status_command
+
+    check_status_command(status_command)
+    check_jobs_at_a_time(jobs, resources.get("slurm_account"))
+
+
+def check_cluster(jobs: Iterable[tuple[Item | None, int, Mapping[str, Any]]], partitions: Path | None) -> list[Any]:
+    """Ask SLURM once, before anything is submitted, whether it can ever run what jobs ask for.
+
+    Parameters
+    ----------
+    jobs : iterable of (Item, int, dict)
+        Jobs that will be submitted: what they do, their threads and resources.
+    partitions : path, optional
+        The profile's partition file.
+
+    Returns
+    -------
+    list of preflight.Cluster
+        What the cluster has, if there is anything to submit.
+
+    Raises
+    ------
+    ConfigError
+        As `preflight.check_cluster`.
+    """
+    from zooalign.slurm.preflight import check_cluster as check
+    from zooalign.slurm.preflight import request
+
+    requests = [request(item.rule, item.name, threads, asked) for item, threads, asked in jobs if item]
+    cluster = check(requests, partitions)
+    return [cluster] if cluster else []
+
+
+def end(
+    work: Work, failed: bool, items: Iterable[Item | None], interrupted: bool, folder: str, whole: bool = False
+) -> None:
+    """Finish what can be done without the items that failed, by the command given in `folder`; say how it ended.
+
+    `whole` is whether the run was asked for everything, so that nothing may be missing.
+    """
+    from zooalign.workflow import closing
+
+    if not failed:
+        if whole and any(work.is_due(item) for item in work.all_items()):
+            _end_with(1)
+        _at_the_end(closing.print_closing, work, started())
+        return
+    failures = closing.finish_without_failed(work, [item for item in items if item], interrupted, folder)
+    if failures:
+        _at_the_end(closing.print_failures, work, failures, started())
+
+
+def _end_with(status: int) -> None:
+    """End the process with a status that Snakemake would not give; called before anything else is put at the end."""
+
+    def call() -> None:
+        _RUNNING.close()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    atexit.register(call)
+
+
+def _at_the_end(function: Callable[..., None], *arguments: Any) -> None:
+    """Call a function when the process ends, in the folder of now: Snakemake leaves that of --directory before."""
+    folder = os.getcwd()
+
+    def call() -> None:
+        with chdir(folder):
+            function(*arguments)
+
+    atexit.register(call)

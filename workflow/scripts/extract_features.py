@@ -1,0 +1,16 @@
+"""extract_features: every layer of one model in one pass over one dataset."""
+
+from pathlib import Path
+
+from zooalign.workflow.job import workflow_job
+
+with workflow_job(snakemake.log[0], snakemake.params.about, snakemake.resources) as report:
+    from zooalign.features.extract import extract_features
+
+    extract_features(
+        weights_folder=Path(snakemake.input.weights).parent,
+        dataset_folder=Path(snakemake.input.dataset).parent,
+        path=Path(snakemake.output[0]).parent,
+        report=report,
+        **snakemake.params.settings,
+    )
