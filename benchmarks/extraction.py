@@ -21,7 +21,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zooalign.config.sweep import ExtractionConfig, load_sweep, read_config
+from zooalign.config.schema import ExtractionConfig
+from zooalign.config.sweep import load_sweep, read_config
 from zooalign.data.samples import open_samples
 from zooalign.features import extract
 from zooalign.features.batches import make_reader

@@ -9,7 +9,7 @@ import pytest
 from zooalign.capability import linear_probe
 from zooalign.capability._runner import measure_capability
 from zooalign.config.manifest import DatasetSpec
-from zooalign.config.sweep import CapabilityConfig, ExtractionConfig
+from zooalign.config.schema import CapabilityConfig, ExtractionConfig
 from zooalign.errors import LeaseError
 from zooalign.features.store import write_store
 

@@ -185,7 +185,7 @@ def test_every_key_is_documented():
     """config/README.md explains every key that the schema allows."""
     from zooalign.closed import Closed
     from zooalign.config.manifest import DatasetSpec, ModelSpec
-    from zooalign.config.sweep import Config
+    from zooalign.config.schema import Config
 
     text = (ROOT / "config" / "README.md").read_text()
 

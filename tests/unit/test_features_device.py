@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten
 
-from zooalign.config.sweep import ExtractionConfig
+from zooalign.config.schema import ExtractionConfig
 from zooalign.errors import FeatureError
 from zooalign.features import device
 from zooalign.features.device import moved, place_model, share_out, spread

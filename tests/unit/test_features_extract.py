@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zooalign.config.manifest import DatasetSpec
-from zooalign.config.sweep import ExtractionConfig
+from zooalign.config.schema import ExtractionConfig
 from zooalign.errors import ConfigError, FeatureError, WeightsError
 from zooalign.features import extract as extraction
 from zooalign.features.batches import CaptionReader
@@ -231,7 +231,7 @@ SCRIPT = """
     import json, resource, sys
     from pathlib import Path
     from zooalign.features import extract as extraction
-    from zooalign.config.sweep import ExtractionConfig
+    from zooalign.config.schema import ExtractionConfig
     from zooalign.features.extract import extract_features
     from zooalign.config.manifest import ModelSpec
     spec, weights, dataset, path, settings, extra_mb, code, timeout_s = json.loads(sys.argv[1])

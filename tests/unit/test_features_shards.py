@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zooalign.config.manifest import DatasetSpec
-from zooalign.config.sweep import ExtractionConfig
+from zooalign.config.schema import ExtractionConfig
 from zooalign.errors import FeatureError
 from zooalign.features.extract import batch_bounds, extract_features
 from zooalign.features.merge import merge_shards

@@ -19,7 +19,7 @@ from tests.unit import test_capability_linear_probe as probe
 from tests.unit.test_tables import MODELS, all_lines, line, write_rows
 from zooalign.capability._record import CapabilityError, CapabilityRecord
 from zooalign.closed import Closed
-from zooalign.config.sweep import CapabilityConfig, HeadlineConfig
+from zooalign.config.schema import CapabilityConfig, HeadlineConfig
 from zooalign.errors import StoreError
 from zooalign.registry import plugin, plugin_names
 from zooalign.results.findings import Findings
@@ -172,7 +172,7 @@ def test_every_option_comes_from_the_configuration_and_changes_what_is_written(p
 
 
 def test_the_default_configuration_names_tables_and_figures_that_exist():
-    from zooalign.config.sweep import Config
+    from zooalign.config.schema import Config
 
     for package in ("tables", "figures"):
         assert set(Config.model_fields[package].default) == set(plugin_names(package))
@@ -236,7 +236,8 @@ def test_a_journal_is_kept_exactly_where_it_is_declared(name, tmp_path, monkeypa
 @pytest.mark.parametrize("name", plugin_names("capability"))
 def test_applies_to_the_declared_models(name):
     """A sweep measures it for models of that modality, and for causal ones alone where it says so."""
-    from zooalign.config.sweep import Config, Sweep
+    from zooalign.config.schema import Config
+    from zooalign.config.sweep import Sweep
 
     module = plugin("capability", name, "capability")
     assert module.APPLIES_TO in ("vision", "language")

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from zooalign.config.jobs import GpuClass, RuleResources
 from zooalign.config.manifest import DatasetSpec, ModelSpec
-from zooalign.config.sweep import CapabilityConfig, Config, ExtractionConfig, MetricConfig, Sweep
+from zooalign.config.schema import CapabilityConfig, Config, ExtractionConfig, MetricConfig
+from zooalign.config.sweep import Sweep
 from zooalign.errors import ConfigError
 from zooalign.planning import costs
 from zooalign.workflow import resources

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zooalign.config.manifest import ModelSpec
-from zooalign.config.sweep import CapabilityConfig, ExtractionConfig
+from zooalign.config.schema import CapabilityConfig, ExtractionConfig
 from zooalign.progress import Report
 from zooalign.provenance import is_sealed, sealed, stamp
 from zooalign.registry import plugin

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from zooalign.config.sweep import ExtractionConfig
+from zooalign.config.schema import ExtractionConfig
 from zooalign.errors import ConfigError, ZooalignError
 
 if TYPE_CHECKING:

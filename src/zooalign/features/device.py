@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from zooalign.config.manifest import ModelSpec
-    from zooalign.config.sweep import ExtractionConfig
+    from zooalign.config.schema import ExtractionConfig
 
 MIB = 2**20
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zooalign.config.identity import features_digest
-from zooalign.config.sweep import ExtractionConfig
+from zooalign.config.schema import ExtractionConfig
 from zooalign.data.samples import Samples, open_samples
 from zooalign.features.batches import CaptionReader, PictureReader, make_reader
 from zooalign.features.device import place_model

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from zooalign.alignment.pairs import Pair, all_pairs, assign_pairs
 from zooalign.alignment.table import held_pairs
 from zooalign.config import identity
-from zooalign.config.sweep import ExtractionConfig, Sweep, load_sweep
+from zooalign.config.schema import ExtractionConfig
+from zooalign.config.sweep import Sweep, load_sweep
 from zooalign.layout import Layout
 from zooalign.network import offline
 from zooalign.progress import Report
