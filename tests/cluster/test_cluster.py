@@ -132,7 +132,7 @@ def test_the_sweep_survives_everything_that_happens_to_snakemake(copied, sweeps)
     copied.models.append(tiny_vit("vit_c", 3))
     plan = [drills.interrupt, drills.kill_controller, drills.interrupt, drills.kill_controller,
             drills.kill_controller_only, drills.terminate, drills.interrupt, drills.terminate]  # fmt: skip
-    with Drill(copied, seed=8, pause=0.3) as drill:
+    with Drill(copied, seed=8, pause=0.6) as drill:
         for one in plan:
             drill.inject(one)
         drill.finish()

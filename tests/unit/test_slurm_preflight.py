@@ -7,16 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zooalign.errors import ConfigError
-from zooalign.slurm import preflight
-from zooalign.slurm.preflight import (
-    Cluster,
-    check_cluster,
-    partition_yaml,
-    read_candidates,
-    read_nodes,
-    request,
-)
+from zooalign.slurm import sinfo
+from zooalign.slurm.preflight import Cluster, check_cluster, read_candidates, request
 from zooalign.slurm.profile import check_jobs_at_a_time, check_status_command, most_jobs
+from zooalign.slurm.sinfo import partition_yaml, read_nodes
 
 # Formats as SLURM 20 to 24 print them: types with sockets, several types on a node, MPS beside GPUs, down nodes.
 SINFO = """\
@@ -115,7 +109,7 @@ def test_accounts():
 
 
 def test_one_message_for_all_jobs(monkeypatch):
-    monkeypatch.setattr(preflight, "ask", lambda *command: SINFO)
+    monkeypatch.setattr(sinfo, "ask", lambda *command: SINFO)
     rows = [asked(name=f"emoji.m{i}", partition="bach") for i in range(9)]
     others = [asked(rule="index_features", partition="bach"), asked(rule="make_tables")]
     with pytest.raises(ConfigError, match="nothing was submitted") as caught:
@@ -128,7 +122,7 @@ def test_one_message_for_all_jobs(monkeypatch):
 
 
 def test_nothing_to_submit_asks_nobody(monkeypatch):
-    monkeypatch.setattr(preflight, "ask", lambda *command: pytest.fail("asked"))
+    monkeypatch.setattr(sinfo, "ask", lambda *command: pytest.fail("asked"))
     check_cluster([])
 
 
@@ -204,7 +198,7 @@ def test_a_further_attempt_fits_wherever_the_first_did(mem_mb, runtime, gpus, pa
 
 
 def test_a_retry_keeps_to_the_partition_of_the_first_attempt(monkeypatch):
-    monkeypatch.setattr(preflight, "ask", lambda *command: SINFO)
+    monkeypatch.setattr(sinfo, "ask", lambda *command: SINFO)
     found = check_cluster([asked(rule="extract_features", name="emoji.vit", partition="plain", gpus=1)])
     resources = {"mem_mb": 90_000, "runtime": 900, "gpu": 1, "cpus_per_task": 4}
     # `plain` has 64 GB and four hours; `gpu` would have more.
@@ -234,10 +228,13 @@ def test_sacct_without_accounts_is_refused_at_the_start(tmp_path, monkeypatch, s
         check_status_command("sacct")
 
 
-ASSOCIATIONS = """\
-lab|200|
-course|30|20
-free||
+SACCTMGR = """\
+#!/bin/sh
+case "$*" in
+  *associations*) printf 'lab|normal|200|\\ncourse|normal|30|20\\nfree|||\\n' ;;
+  *"qos normal"*) printf '|\\n' ;;
+  *"qos short"*) printf '8|50\\n' ;;
+esac
 """
 
 
@@ -245,12 +242,28 @@ def test_more_jobs_at_a_time_than_slurm_takes_are_refused(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     assert most_jobs() is None  # nobody to ask
     sacctmgr = tmp_path / "sacctmgr"
-    sacctmgr.write_text(f"#!/bin/sh\ncat <<'E'\n{ASSOCIATIONS}E\n")
+    sacctmgr.write_text(SACCTMGR)
     sacctmgr.chmod(0o755)
     assert [most_jobs(account) for account in (None, "Lab", "course", "free")] == [20, 200, 20, None]
+    assert [most_jobs(account, "short") for account in ("lab", "free")] == [8, 8]
     check_jobs_at_a_time(200, "lab")
     check_jobs_at_a_time(1000, "free")
     with pytest.raises(ConfigError, match=r"at most 20 jobs of yours .* up to 100: set jobs: 20 in profiles/slurm"):
         check_jobs_at_a_time(100, "course")
+    with pytest.raises(ConfigError, match=r"at most 8 jobs of yours .*: set jobs: 8 in profiles/slurm"):
+        check_jobs_at_a_time(100, "lab", "short")
     sacctmgr.write_text("#!/bin/sh\necho 'You are not running a supported accounting_storage plugin' >&2; exit 1")
     check_jobs_at_a_time(100)
+
+
+def test_preemptible_partitions_are_marked():
+    text = partition_yaml(
+        read_nodes("cpu*|up|1:00:00|2|8|16000|(null)|OFF\nspare|up|1:00:00|2|8|16000|gpu:2|REQUEUE\n"
+                   "lost|up|1:00:00|2|8|16000|(null)|CANCEL\n")
+    )  # fmt: skip
+    notes = [line for line in text.splitlines() if line.startswith("#")]
+    assert notes == [
+        "# lost is preemptible (PreemptMode=CANCEL): a job that loses its node is cancelled, and Snakemake would "
+        "wait for it: delete the partition here.",
+        "# spare is preemptible (PreemptMode=REQUEUE): a job that loses its node comes back and continues.",
+    ]

@@ -117,6 +117,28 @@ def test_a_job_logs_and_records_what_it_took_and_leaves_no_empty_folder(place):
     assert {tuple(line["items"][0]["parts"]) for line in lines} == {("a",)}
 
 
+SCRIPT = """\
+import atexit, ctypes, json, sys
+from zooalign.workflow.job import workflow_job
+atexit.register(print, "what was registered runs")
+libc = ctypes.CDLL(None)
+libc.__cxa_atexit(libc.abort, None, None)  # as threads of a native library do when their owner is taken apart
+snakemake = json.load(sys.stdin)
+with workflow_job(snakemake["log"], snakemake["about"], {}):
+    print("work", 1 / (not snakemake["fails"]) and "done")
+"""
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_library_that_aborts_while_python_ends_does_not_fail_a_job_that_is_done(place, fails):
+    work = open_work(place)
+    item = Item("fetch_weights", ("a",))
+    given = {"log": str(work.log(item)), "about": work.about(item), "fails": fails}
+    done = subprocess.run([sys.executable, "-c", SCRIPT], input=json.dumps(given), text=True, capture_output=True)
+    assert done.returncode == (-signal.SIGABRT if fails else 0), done.stderr
+    assert done.stdout == ("" if fails else "work done\n") + "what was registered runs\n"
+
+
 def test_a_log_holds_all_attempts_though_snakemake_removes_it_before_each(tmp_path):
     log = tmp_path / "logs/extract_features/emoji/m.log"
     for attempt in ("first", "second", "third"):

@@ -105,9 +105,9 @@ def plan(
 @app.command()
 def partitions() -> None:
     """Print a partition file (profiles/slurm/partitions.yaml) with what this cluster's SLURM says of itself."""
-    from zooalign.slurm.preflight import Cluster, partition_yaml
+    from zooalign.slurm.sinfo import partition_yaml, read_cluster_nodes
 
-    print(partition_yaml(Cluster.read().nodes), end="")
+    print(partition_yaml(read_cluster_nodes()), end="")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -14,6 +15,22 @@ from typing import Any
 from zooalign.errors import ZooalignError
 from zooalign.progress import Report, duration, peak_mem_mb
 from zooalign.storage.atomic import is_disk_full
+
+_done = False  # whether this process is a script of Snakemake whose work is stored and recorded
+
+
+@atexit.register
+def _leave() -> None:
+    """End a job that is done without taking Python apart.
+
+    Threads of native libraries can abort the process while Python ends ("terminate called without an active
+    exception", signal 6): a job whose results are stored would count as failed. This module is imported first, so
+    every other function that runs at the end has run.
+    """
+    if _done:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _keep_attempts(log: Path) -> None:
@@ -115,6 +132,7 @@ def workflow_job(log: str, about: Mapping[str, Any], resources: Mapping[str, Any
     callable
         Takes lines for the log and the screen.
     """
+    global _done
     begin, state = time.time(), "failed"
     traces = [Path(path) for path in about["traces"]]
     with job(log, f"{about['rule']} {'/'.join(about['parts'])}") as report:
@@ -138,3 +156,4 @@ def workflow_job(log: str, about: Mapping[str, Any], resources: Mapping[str, Any
                 # Snakemake makes the folder of an output before the job; it is no artefact.
                 with suppress(OSError):
                     os.rmdir(folder)
+    _done = hasattr(sys.modules["__main__"], "snakemake")  # only where nothing follows
