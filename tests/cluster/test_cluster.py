@@ -1,6 +1,8 @@
 """`snakemake --profile slurm` on a real SLURM: where jobs run, what is submitted, and every interruption."""
 
+import os
 import re
+import shutil
 
 import pytest
 import yaml
@@ -106,6 +108,37 @@ def test_a_failing_model_is_reported_and_too_little_memory_is_mended(sweeps):
     assert rows["vit_greedy"]
     assert "Input height (16) doesn't match model (32)" in rows["vit_broken"]
     assert "Input height (16) doesn't match model (32)" in controller.text
+
+
+REFUSING = """\
+#!/bin/sh
+case "$*" in *vit_d*)
+    if [ $(wc -l <{folder}/refused) -lt 3 ]; then
+        echo >>{folder}/refused
+        echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy" >&2
+        exit 1
+    fi
+esac
+exec {sbatch} "$@"
+"""
+
+
+def test_what_slurm_refuses_is_submitted_again_when_the_rest_has_ended(copied):
+    """As a limit of submitted jobs does: every attempt is refused within seconds; later it would not be."""
+    copied.models.append(tiny_vit("vit_d", 6))
+    sbatch = copied.folder / "bin/sbatch"
+    sbatch.parent.mkdir(parents=True)
+    sbatch.write_text(REFUSING.format(folder=sbatch.parent, sbatch=shutil.which("sbatch")))
+    sbatch.chmod(0o755)
+    (sbatch.parent / "refused").touch()
+    controller = copied.start(PATH=f"{sbatch.parent}:{os.environ['PATH']}")
+    controller.wait()
+    assert "Job violates accounting/QOS policy" in controller.text
+    assert "SLURM did not take 1 item (synthetic/vit_d); submitting again" in controller.text
+    assert copied.submissions() == {
+        "extract_features": 1, "index_features": 1, "align_row": 1, "measure_capability": 1, **RESULTS,
+    }  # fmt: skip
+    assert "vit_d" in (copied.folder / "results/tables/capability_alignment.csv").read_text()
 
 
 def test_jobs_survive_everything_that_happens_to_them(fresh, local):

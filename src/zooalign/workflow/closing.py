@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from zooalign.planning.usage import print_accounting
@@ -78,7 +78,7 @@ def print_closing(work: Work, since: float = 0.0, head: int = 20) -> None:
 
 
 def finish_without_failed(
-    work: Work, failed: Iterable[Item], interrupted: bool, folder: str
+    work: Work, failed: Collection[Item], interrupted: bool, folder: str, since: float
 ) -> dict[str, dict[str, str]]:
     """After a run with failed jobs: finish what can be done without them.
 
@@ -86,22 +86,27 @@ def finish_without_failed(
     ----------
     work : Work
         The sweep, as it is now.
-    failed : iterable of Item
+    failed : collection of Item
         What failed after all attempts.
     interrupted : bool
         Whether the user ended the run: then nothing more is started.
     folder : str
         Where the command was given; paths in it are relative to that.
+    since : float
+        When the run began, seconds since 1970.
 
     Returns
     -------
     dict
         What failed and why, as `Sweep.failures`; empty where a second pass has said so.
     """
-    from zooalign.workflow.failures import find_failures, second_pass
+    from zooalign.workflow.failures import find_failures, find_refused, second_pass
 
-    failures = find_failures(work, failed)
-    return {} if not interrupted and second_pass(work, failures, folder) else failures
+    if not interrupted:
+        refused = find_refused(work, failed, since)
+        if second_pass(work, find_failures(work, set(failed) - refused), folder, refused):
+            return {}
+    return find_failures(work, failed)
 
 
 def print_failures(work: Work, failures: dict[str, dict[str, str]], since: float | None = None) -> None:

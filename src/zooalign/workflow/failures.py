@@ -6,13 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from zooalign.storage.atomic import write_json
 from zooalign.workflow.work import Item, Work
+
+_SETTING = "failures="  # on the command line of a second pass
 
 
 def last_attempt(log: Path) -> str:
@@ -57,7 +59,38 @@ def find_failures(work: Work, failed: Iterable[Item]) -> dict[str, dict[str, str
     return failures
 
 
-def second_pass(work: Work, failures: dict[str, dict[str, str]], folder: str) -> bool:
+def find_refused(work: Work, failed: Iterable[Item], since: float) -> set[Item]:
+    """Items of failed jobs that never started in this run: SLURM did not take their jobs, or lost them.
+
+    A limit of submitted jobs, a controller that restarts: what was refused may be accepted when the other jobs have
+    ended. None in a second pass, so that each is submitted again once.
+
+    Parameters
+    ----------
+    work : Work
+        The sweep.
+    failed : iterable of Item
+        What jobs failed at after all attempts.
+    since : float
+        When the run began, seconds since 1970.
+    """
+    if not work.cluster or any(argument.startswith(_SETTING) for argument in sys.argv):
+        return set()
+    return {item for item in failed if not work.check(item).is_done and not _is_written(work.log(item), since)}
+
+
+def _is_written(log: Path, since: float) -> bool:
+    """Whether a job wrote into a log since a time; Snakemake makes empty ones itself."""
+    try:
+        status = log.stat()
+    except OSError:
+        return False
+    return status.st_size > 0 and status.st_mtime >= since
+
+
+def second_pass(
+    work: Work, failures: dict[str, dict[str, str]], folder: str, refused: Collection[Item] = frozenset()
+) -> bool:
     """Run the same command again without the failed items, so that all others are finished.
 
     Parameters
@@ -68,6 +101,8 @@ def second_pass(work: Work, failures: dict[str, dict[str, str]], folder: str) ->
         As :func:`find_failures` gives them.
     folder : str
         Where the command was given.
+    refused : collection of Item
+        Items among the others that this pass failed to submit.
 
     Returns
     -------
@@ -78,20 +113,28 @@ def second_pass(work: Work, failures: dict[str, dict[str, str]], folder: str) ->
     new = [(rule, name) for rule, items in failures.items() for name in items if (rule, name) not in known]
     without = Work(replace(work.sweep, failures=failures), work.layout)
     pairs = any(without.rows(item.parts[0])[item.parts[1]] for item in without.items("align_row"))
-    if not new or not pairs or any(rule.startswith("make_") for rule, _ in new):
+    if not (new or refused) or not pairs or any(rule.startswith("make_") for rule, _ in new):
         return False
     path = work.layout.results / "failures.json"
     write_json(path, failures)
-    print(
-        f"zooalign: {len(new)} items failed for good ({', '.join(name for _, name in new[:5])}"
-        f"{', ...' if len(new) > 5 else ''}); finishing everything that can be done without them.",
-        file=sys.stderr,
-        flush=True,
-    )
+    if new:
+        _say(f"{_some(new)} failed for good; finishing everything that can be done without them.")
+    if refused:
+        _say(f"SLURM did not take {_some([(item.rule, item.name) for item in sorted(refused)])}; submitting again.")
     try:
         return _run(again(sys.argv, os.path.abspath(path)), folder) == 0
     finally:
         path.unlink(missing_ok=True)
+
+
+def _some(items: list[tuple[str, str]]) -> str:
+    """Number and names of items, at most five."""
+    names = ", ".join(name for _, name in items[:5]) + (", ..." if len(items) > 5 else "")
+    return f"{len(items)} item{'s' * (len(items) > 1)} ({names})"
+
+
+def _say(message: str) -> None:
+    print(f"zooalign: {message}", file=sys.stderr, flush=True)
 
 
 def again(argv: list[str], path: str) -> list[str]:
@@ -103,8 +146,8 @@ def again(argv: list[str], path: str) -> list[str]:
     ['/bin/snakemake', '--cores', '2', '--config', 'failures=f.json', 'x=1', '--nolock']
     """
     program, arguments = argv[0], list(argv[1:])
-    setting = f"failures={path}"
-    arguments = [a for a in arguments if not a.startswith("failures=")]
+    setting = f"{_SETTING}{path}"
+    arguments = [a for a in arguments if not a.startswith(_SETTING)]
     for flag in ("--config", "-C"):
         if flag in arguments:
             # A second --config would replace the first.

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, chdir, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -250,7 +251,8 @@ def check_settings(status_command: str, jobs: int, resources: Mapping[str, Any])
     from zooalign.slurm.profile import check_jobs_at_a_time, check_status_command
 
     check_status_command(status_command)
-    check_jobs_at_a_time(jobs, resources.get("slurm_account"))
+    qos = resources.get("qos") or resources.get("slurm_qos")
+    check_jobs_at_a_time(jobs, resources.get("slurm_account"), qos)
 
 
 def check_cluster(jobs: Iterable[tuple[Item | None, int, Mapping[str, Any]]], partitions: Path | None) -> list[Any]:
@@ -295,9 +297,23 @@ def end(
             _end_with(1)
         _at_the_end(closing.print_closing, work, started())
         return
-    failures = closing.finish_without_failed(work, [item for item in items if item], interrupted, folder)
+    failures = closing.finish_without_failed(work, [item for item in items if item], interrupted, folder, started())
     if failures:
         _at_the_end(closing.print_failures, work, failures, started())
+    elif not any(map(Work(work.sweep, work.layout, work.cluster).is_due, work.all_items())):
+        _end_with(0)
+        note = "zooalign: everything is done; what SLURM had refused was accepted the second time."
+        _at_the_end(partial(print, note, file=sys.stderr))
+    if work.cluster:
+        _at_the_end(_print_left, os.getcwd())
+
+
+def _print_left(folder: str) -> None:
+    """Jobs of the run that are in the queue though it has ended: those that Snakemake could not cancel."""
+    from zooalign.slurm.squeue import left_in, queued
+
+    if left := left_in(folder, queued("zooalign_")):
+        print(left, file=sys.stderr)
 
 
 def _end_with(status: int) -> None:
