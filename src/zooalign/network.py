@@ -45,6 +45,11 @@ def offline() -> Iterator[None]:
             _switch(name, read if value is None else value)
 
 
+def is_offline() -> bool:
+    """Whether the network is not to be asked: inside :func:`offline`, or because the user said so."""
+    return _is_true("HF_HUB_OFFLINE")
+
+
 def _is_true(variable: str) -> bool:
     return os.environ.get(variable, "").upper() in _TRUE
 

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from zooalign.config.manifest import check_values, read_models, read_yaml
+from zooalign.config.manifest import read_models
+from zooalign.config.reading import check_values, read_yaml
 from zooalign.config.sweep import load_sweep, read_config
 from zooalign.datasets import folder as folder_family
 from zooalign.errors import ConfigError, DatasetError

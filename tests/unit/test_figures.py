@@ -28,9 +28,12 @@ def sweep(vision=tuple(VISION), language=None, seed=0):
     language = LANGUAGE if language is None else language
     generator = np.random.default_rng(seed)
     models = pd.DataFrame(
-        [(m, "vision", m[:8], "supervised", False, m.startswith("random")) for m in vision]
-        + [(m, "language", m[:5], "causal", b is not None, m.startswith("random")) for m, b in language.items()],
-        columns=["id", "modality", "family", "objective", "causal", "control"],
+        [(m, "vision", m[:8], "supervised", False, m.startswith("random"), "") for m in vision]
+        + [
+            (m, "language", m[:5], "causal", b is not None, m.startswith("random"), "noise" if "noise" in m else "")
+            for m, b in language.items()
+        ],
+        columns=["id", "modality", "family", "objective", "causal", "control", "intervention"],
     )
     rows = []
     for i, x in enumerate(models.itertuples()):
@@ -275,6 +278,19 @@ def test_a_few_models_are_called_few(drawn):
     assert "Few models" not in " ".join(words(drawn(scatter, sweep(language=many))))
     two = " ".join(words(drawn(scatter, sweep(language={"a": 1.0, "b": 2.0}))))
     assert "n = 2, too few for a rank correlation" in two
+
+
+def test_interventions_are_marked_and_never_pooled_silently(drawn):
+    language = {"smollm2": 1.0, "textgenrnn": 2.6, **{f"smollm2_noise_{i}": 1.2 + 0.2 * i for i in range(6)}}
+    figure = drawn(scatter, sweep(language={**language, "random_smollm2": 4.9}))
+    found = words(figure)
+    assert {"smollm2", "smollm2_noise_0 ‡", "random_smollm2 †", "the same for an intervention"} <= set(found)
+    said = " ".join(found)
+    assert "Released models: n = 2, too few for a rank correlation." in said
+    assert "With 6 interventions on them, which are not independent: Spearman" in said
+    assert "n = 8 of 2 families" in said
+    assert_readable(figure)
+    assert "smollm2_noise_0 ‡" in words(drawn(heat_map, sweep(language=language)))
 
 
 def test_correlation_is_positive_where_better_models_align_more():

@@ -23,6 +23,7 @@ ORDER = [
     "config",
     "models",
     "sources",
+    "zoo",
     "data",
     "datasets",
     "features",

@@ -38,11 +38,10 @@ def row(options: dict[str, Any], source: str = "transformers", *, causal: bool =
     )
 
 
-def save_tiny(folder: Path, kind: str) -> Any:
-    """A random model of a family of the large zoo with a tokenizer trained here, as hub folders are."""
+def save_tokenizer(folder: Path) -> Any:
+    """A tokenizer trained here, of 300 tokens, that puts its BOS before every text."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-    transformers = import_transformers()
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -53,10 +52,17 @@ def save_tiny(folder: Path, kind: str) -> Any:
     )
     tokenizer.train_from_iterator(CAPTIONS, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    fast = transformers.PreTrainedTokenizerFast(
+    fast = import_transformers().PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", padding_side="left"
     )
     fast.save_pretrained(folder)
+    return fast
+
+
+def save_tiny(folder: Path, kind: str) -> Any:
+    """A random model of a family of the large zoo with a tokenizer trained here, as hub folders are."""
+    transformers = import_transformers()
+    fast = save_tokenizer(folder)
     ids = {"vocab_size": len(fast), "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     if kind == "Bloom":

@@ -16,14 +16,14 @@ from zooalign.tables import alignment, capability_alignment
 
 MODELS = pd.DataFrame(
     [
-        ("cnn", "vision", "f1", "supervised", False, False),
-        ("vit", "vision", "f2", "self-supervised", False, False),
-        ("noise_v", "vision", "random", "random", False, True),
-        ("gpt", "language", "f3", "causal", True, False),
-        ("bert", "language", "f4", "sentence-encoder", False, False),
-        ("noise_l", "language", "random", "random", True, True),
+        ("cnn", "vision", "f1", "supervised", False, False, ""),
+        ("vit", "vision", "f2", "self-supervised", False, False, ""),
+        ("noise_v", "vision", "random", "random", False, True, ""),
+        ("gpt", "language", "f3", "causal", True, False, ""),
+        ("bert", "language", "f4", "sentence-encoder", False, False, ""),
+        ("noise_l", "language", "random", "random", True, True, ""),
     ],
-    columns=["id", "modality", "family", "objective", "causal", "control"],
+    columns=["id", "modality", "family", "objective", "causal", "control", "intervention"],
 )
 SCORES = {
     ("cnn", "gpt"): 0.10,
@@ -231,6 +231,18 @@ def test_ranks_are_among_trained_models_of_a_modality(tmp_path):
     assert table.loc[["vit", "cnn", "bert", "gpt"], "pictures_rank"].tolist() == [1, 2, 1, 2]
     assert table.loc[["noise_v", "noise_l"], "pictures_rank"].isna().all()
     assert table.index.tolist() == ["vit", "cnn", "noise_v", "bert", "gpt", "noise_l"]
+
+
+def test_interventions_are_marked_and_in_no_mean_and_no_rank(tmp_path):
+    changed = MODELS.copy()
+    changed.loc[changed["id"] == "bert", "intervention"] = "weight noise 0.2"
+    plain, table = (make(tmp_path, models=models) for models in (MODELS, changed))
+    assert "| bert ‡ | f4 | sentence-encoder (weight noise 0.2) |" in (tmp_path / "t.md").read_text()
+    assert table.loc["bert", "pictures_other"] == plain.loc["bert", "pictures_other"]
+    assert pd.isna(table.loc["bert", "pictures_rank"])
+    assert table.loc["gpt", "pictures_rank"] == 1
+    assert table.loc["cnn", "pictures_other"] == SCORES["cnn", "gpt"]  # bert is no partner
+    assert list(table.index)[-3:] == ["gpt", "bert", "noise_l"]
 
 
 def test_equal_means_share_a_rank(tmp_path):

@@ -33,7 +33,7 @@ class Person(Checkout):
 
     def call(self, *command, umask):
         self.write()
-        environment = {**os.environ, "HOME": str(self.folder), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "HOME": str(self.folder), "LOGNAME": self.folder.name, "OMP_NUM_THREADS": "1"}
         return subprocess.run([sys.executable, *map(str, command)], cwd=self.folder, env=environment, text=True,
                               capture_output=True, user=self.user, group=GROUP, extra_groups=[], umask=umask,
                               timeout=900)  # fmt: skip

@@ -38,6 +38,7 @@ if workflow.is_main_process:
     session.settle(WORK)
     try:
         session.check_sizes(WORK)
+        session.check_permissions(WORK)
     except ZooalignError as error:
         raise WorkflowError(str(error))
 

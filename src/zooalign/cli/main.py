@@ -1,4 +1,4 @@
-"""The command line: `zooalign status`, `plan`, `score`, `submit`, `store`."""
+"""The command line: `zooalign status`, `plan`, `score`, `zoo`, `submit`, `store`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from zooalign import __version__
 from zooalign.cli.options import ConfigOption, open_config, scoring, takes
 from zooalign.cli.store import app as store_app
 from zooalign.cli.submit import app as submit_app
+from zooalign.cli.zoo import app as zoo_app
 from zooalign.errors import ZooalignError
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(submit_app, name="submit")
 app.add_typer(store_app, name="store")
+app.add_typer(zoo_app, name="zoo")
 
 
 def _version(show: bool) -> None:

@@ -75,7 +75,7 @@ def _span(minutes: Sequence[float]) -> str:
 def summary_lines(plan: Plan) -> list[str]:
     """What stands below the table."""
     jobs = sum(len(r.jobs) for r in plan.rules)
-    lines = [f"{plan.pairs:,} pairs of models to compare; {plan.weights_gib:.2f} GiB of weights in float32."]
+    lines = [f"{plan.pairs:,} pairs of models to compare; {plan.weights_gib:.2f} GiB of weights."]
     if plan.cluster:
         here = jobs - plan.submissions
         beside = f"; {here:,} jobs run where Snakemake runs" if here else ""

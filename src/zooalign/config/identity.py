@@ -73,6 +73,20 @@ def local_files(spec: ModelSpec) -> list[Path]:
         return []
 
 
+def _changes(spec: ModelSpec) -> list[dict[str, Any]]:
+    """What a variant changes, as one further part of a digest; no part for a row that changes nothing."""
+    if spec.intervention is None:
+        return []
+    made_by = version("zooalign.models.interventions")
+    return [{**spec.intervention.model_dump(mode="json"), "interventions": made_by}]
+
+
+def _tables(spec: ModelSpec) -> list[dict[str, str]]:
+    """In 16 bits, tables that a language model computes for itself (rotary frequencies) were in 16 bits once."""
+    in_16_bits = spec.modality == "language" and spec.precision != "float32"
+    return [{"computed_tables": "float32"}] if in_16_bits else []
+
+
 def features_digest(spec: ModelSpec, dataset: str, reading: Mapping[str, Any]) -> str:
     """Digest of what determines a model's features.
 
@@ -95,6 +109,8 @@ def features_digest(spec: ModelSpec, dataset: str, reading: Mapping[str, Any]) -
         dataset,
         dict(reading) if spec.modality == "language" else None,
         *_raised(*INPUTS[spec.modality]),
+        *_changes(spec),
+        *_tables(spec),
     )
 
 
@@ -132,7 +148,7 @@ def capability_digest(sweep: Any, capability: str, model: str) -> str:
     if module.NEEDS == "features":
         subject: Any = features_digest(spec, dataset, sweep.config.extraction.reading())
     else:
-        subject = [weights_digest(spec), spec.precision, dataset]
+        subject = [weights_digest(spec), spec.precision, dataset, *_changes(spec), *_tables(spec)]
         subject += _raised(f"sources._{spec.modality}" if spec.modality == "language" else "sources._vision")
     return digest("capability", row.kind, module.VERSION, row.options, subject, *_raised("capability._record"))
 
@@ -155,7 +171,7 @@ def result_digest(
     values : dict
         Digests of capability values by "capability/model".
     """
-    models = {m.id: [m.modality, m.family, m.objective, m.causal] for m in sweep.models}
+    models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
     return digest(

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from zooalign.closed import Closed
+from zooalign.config.intervention import Intervention
+from zooalign.config.reading import parse, read_yaml
+from zooalign.config.tags import Slot, Training, Unavailable
 from zooalign.errors import ConfigError, unknown
 from zooalign.registry import plugin, plugin_names
 
 VISION_POOLINGS = ("cls", "mean")
 LANGUAGE_POOLINGS = ("mean", "last", "prompt_last")
-
-T = TypeVar("T", bound=BaseModel)
 
 # An id becomes a file name in results/, so nothing that could leave the folder is let in.
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -62,7 +61,22 @@ class ModelSpec(Closed):
     features_per_sample: int | None = Field(
         default=None, gt=0, description="Sum of the widths of all layers, for estimates of storage."
     )
+    layers: int | None = Field(default=None, gt=0, description="Number of layers whose features are taken.")
+    width: int | None = Field(default=None, gt=0, description="Width of the last layer.")
+    architecture: dict[str, Any] | None = Field(
+        default=None, description="transformers' configuration of a hub model: what `zooalign zoo check` builds."
+    )
+    released: str | None = Field(
+        default=None, pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="Month of its release, 2024-09."
+    )
+    tuned: Literal["base", "instruct", "distilled"] | None = Field(
+        default=None,
+        description="Language models: as pre-trained, tuned for conversation, or distilled.",
+    )
+    training: Training | None = Field(default=None, description="What it was trained on.")
+    slot: Slot | None = Field(default=None, description="Its place in a published list of models.")
     licence: str = Field(description="Licence of the weights, shown to the user.")
+    gated: bool = Field(default=False, description="Whether the hub asks for an account that accepted its terms.")
     homepage: str | None = Field(default=None, description="Where the weights come from.")
     terms: str | None = Field(
         default=None, description="Name of terms the user must accept in config.yaml (accept_terms)."
@@ -71,15 +85,41 @@ class ModelSpec(Closed):
         default=(), description="Programs that must be on the PATH; the row is left out where they are not."
     )
     notes: str | None = Field(default=None, description="Anything a reader of the tables should know.")
+    variant_of: Id | None = Field(
+        default=None,
+        description="Id of the row whose weights and other keys this row takes, changed by intervention.",
+    )
+    intervention: Intervention | None = Field(
+        default=None, description="What the row changes in the model that it is a variant of."
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:
         allowed = VISION_POOLINGS if self.modality == "vision" else LANGUAGE_POOLINGS
         if self.pooling not in allowed:
             raise ValueError(f"pooling {self.pooling!r} is not for {self.modality} models ({', '.join(allowed)})")
-        if self.objective != "random" and self.weights_sha256 is None:
-            raise ValueError("weights_sha256 is missing (only objective: random has no weights)")
+        fetched = any(self.options.get(key) for key in ("hub_id", "url"))
+        fetched = fetched or (self.source == "timm" and self.options.get("name"))
+        if self.objective != "random" and self.weights_sha256 is None and not fetched:
+            raise ValueError(
+                "weights_sha256 is missing (only what is random, or recorded when it is fetched, has none)"
+            )
+        if (self.variant_of is None) != (self.intervention is None):
+            raise ValueError("a variant has both `variant_of` and `intervention`, another row has neither")
+        if self.intervention and self.intervention.shuffle_input and self.pooling == "prompt_last":
+            raise ValueError("shuffle_input would shuffle the prompt, too: choose another pooling than prompt_last")
         return self
+
+    @property
+    def weights(self) -> str:
+        """Id of the row whose prepared weights the model is loaded from: variants share those of their row."""
+        return self.variant_of or self.id
+
+    def unchanged(self) -> ModelSpec:
+        """The row that a variant's weights are those of; the row itself if it is no variant."""
+        if self.variant_of is None:
+            return self
+        return self.model_copy(update={"id": self.variant_of, "variant_of": None, "intervention": None})
 
     @property
     def control(self) -> bool:
@@ -101,150 +141,100 @@ class DatasetSpec(Closed):
         return plugin("datasets", self.family, "dataset family").KIND
 
 
-class _ModelFile(Closed):
-    models: list[dict[str, Any]]
+class ZooFile(Closed):
+    """A zoo file."""
+
+    include: tuple[str, ...] = Field(default=(), description="Other zoo files beside this one, read before it.")
+    models: list[dict[str, Any]] = Field(default_factory=list, description="A row per model.")
+    unavailable: tuple[Unavailable, ...] = Field(
+        default=(), description="Models of a published list that cannot be had."
+    )
 
 
 class _DatasetFile(Closed):
     datasets: list[dict[str, Any]]
 
 
-def explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
-    """One line for the first thing pydantic found wrong, with the nearest names of a misspelt key."""
-    # A misspelt key is also a missing one: say the first.
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    # Where a key takes one of several types, pydantic names the type that it tried: nothing that the user wrote.
-    place = ".".join(str(part) for part in first["loc"] if not re.search(r"[\[\]()]", str(part)))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(model, first["loc"][:-1])
-        return f"{where}: {unknown('key', str(first['loc'][-1]), known)[:-1]} (at {place}).{more}"
-    message = first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
-    if first["type"] == "missing":
-        message = "this key is missing"
-    if first["type"] == "string_pattern_mismatch":
-        message = f"{first['input']!r} is not of the form {first.get('ctx', {}).get('pattern')}"
-    return f"{where}: {place + ': ' if place else ''}{message}.{more}"
-
-
-def _keys_at(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
-    """Keys that the schema allows at a place inside `model`."""
-    for part in place:
-        field = model.model_fields.get(str(part))
-        if field is None:
-            continue
-        inner = [a for a in [field.annotation, *getattr(field.annotation, "__args__", ())] if _is_model(a)]
-        if inner:
-            model = inner[0]  # type: ignore[assignment]
-    return list(model.model_fields)
-
-
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-# Values that a file may hold once its anchors are written out, and what an integer of a setting may be at most.
-_MOST_VALUES, _LARGEST = 1_000_000, 2**63 - 1
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping safely; a duplicate key is an error, not the last one wins.
-
-    Raises
-    ------
-    ConfigError
-        If the file is missing, is no YAML, is not a mapping, or repeats a key, or for what
-        :func:`check_values` refuses; names the file and line or key.
-    """
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-        seen: dict[Any, Any] = {}
-        for key_node, value_node in node.value:
-            key = loader.construct_object(key_node, deep=True)
-            line = key_node.start_mark.line + 1
-            if isinstance(key, list | dict | set):
-                raise ConfigError(f"{path}, line {line}: a key must be a name, not a list or a mapping.")
-            if key in seen:
-                raise ConfigError(f"{path}, line {line}: duplicate key {key!r}; delete one.")
-            seen[key] = loader.construct_object(value_node, deep=True)
-        return seen
-
-    Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, mapping)
-    try:
-        text = path.read_text(encoding="utf-8")
-        value = yaml.load(text, Loader)  # noqa: S506  (a subclass of SafeLoader)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file. Check its name, and the folder you are in.") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 ({error}). Save it as UTF-8.") from error
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: lists or mappings lie too deep in one another.") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}: expected a mapping at the top level.")
-    check_values(value, str(path))
-    return value
-
-
-def check_values(value: Any, where: str) -> None:
-    """Refuse what no setting can be: numbers not finite or too large, anchors that multiply or go in a circle.
+def read_models(path: Path, above: Iterable[ModelSpec] = ()) -> list[ModelSpec]:
+    """Read the models of one zoo file, in its order.
 
     Parameters
     ----------
-    value : any
-        What a YAML or JSON file holds.
-    where : str
-        For the message.
-
-    Raises
-    ------
-    ConfigError
-        Names the key.
-    """
-    sizes: dict[int, int] = {}
-
-    def size(part: Any, place: str) -> int:
-        if isinstance(part, float) and not math.isfinite(part):
-            raise ConfigError(f"{where}: {place}: {part} is not a finite number.")
-        if isinstance(part, int) and not -_LARGEST <= part <= _LARGEST:
-            raise ConfigError(f"{where}: {place}: the number {str(part)[:20]}... is too large.")
-        if not isinstance(part, dict | list):
-            return 1
-        known = sizes.get(id(part))
-        if known == 0:
-            raise ConfigError(f"{where}: {place}: an anchor contains itself; write the values out.")
-        if known is None:
-            sizes[id(part)] = 0  # until its parts are known
-            items = part.items() if isinstance(part, dict) else enumerate(part)
-            known = 1 + sum(size(inner, f"{place}.{key}" if place else str(key)) for key, inner in items)
-            sizes[id(part)] = known
-        if known > _MOST_VALUES:
-            raise ConfigError(f"{where}: {place}: its anchors stand for more than {_MOST_VALUES:,} values.")
-        return known
-
-    try:
-        size(value, "")
-    except RecursionError as error:
-        raise ConfigError(f"{where}: lists or mappings lie too deep in one another.") from error
-
-
-def read_models(path: Path) -> list[ModelSpec]:
-    """Read the models of one zoo file, in its order.
+    path : Path
+        The file.
+    above : iterable of ModelSpec
+        Rows of other files that its rows may be variants of.
 
     Raises
     ------
     ConfigError
         For an unknown key, source or option and for wrong values; names the file and the model.
     """
-    value = read_yaml(path)
-    rows = parse(_ModelFile, value, str(path)).models
-    return [_model(row, f"{path}, model {row.get('id', f'number {i + 1}')!r}") for i, row in enumerate(rows)]
+    known = {spec.id: spec for spec in above}
+    models = []
+    for i, row in enumerate(read_zoo_file(path).models):
+        where = f"{path}, model {row.get('id', f'number {i + 1}')!r}"
+        models.append(_model(row if row.get("variant_of") is None else _variant(row, known, where), where))
+        known[models[-1].id] = models[-1]
+    return models
+
+
+def read_zoo_file(path: Path) -> ZooFile:
+    """Read a zoo file whose rows are not checked yet; raises as :func:`read_models`."""
+    return parse(ZooFile, read_yaml(path), str(path))
+
+
+def zoo_files(names: Iterable[str], resolve: Callable[[str], Path]) -> list[Path]:
+    """Every zoo file that a configuration names, and those that these include, each once.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Paths, or names of files in config/zoo without ".yaml".
+    resolve : callable
+        From a path in the configuration to the file.
+
+    Returns
+    -------
+    list of Path
+        A file comes after those that it includes.
+
+    Raises
+    ------
+    ConfigError
+        If a file is missing, or includes itself.
+    """
+    files: dict[Path, None] = {}
+
+    def add(path: Path, open_files: tuple[Path, ...]) -> None:
+        if path in open_files:
+            raise ConfigError(f"{path}: include: the file includes itself; take it out.")
+        if path not in files:
+            for name in read_zoo_file(path).include:
+                add(path.parent / name, (*open_files, path))
+            files[path] = None
+
+    for name in names:
+        add(resolve(name if "/" in name or "." in name else f"config/zoo/{name}.yaml"), ())
+    return list(files)
+
+
+# What a variant may say itself; all else is its row's.
+_OWN = ("id", "variant_of", "intervention", "notes")
+
+
+def _variant(row: dict[str, Any], known: Mapping[str, ModelSpec], where: str) -> dict[str, Any]:
+    """A variant's row with the keys of the row that it is a variant of."""
+    name = row["variant_of"]
+    own = [spec for spec in known.values() if spec.variant_of is None]
+    base = next((spec for spec in own if spec.id == name), None)
+    if base is None:
+        hint = unknown("model", str(name), [spec.id for spec in own])
+        raise ConfigError(f"{where}: variant_of: {hint} Its row stands above, in this file or one listed before.")
+    if other := sorted(set(row) - set(_OWN)):
+        raise ConfigError(f"{where}: {other[0]} is that of {name!r}: a variant gives {', '.join(_OWN)} only.")
+    # The note of the row is about the unchanged model.
+    return {**base.model_dump(exclude={"notes"}), **row}
 
 
 def _model(row: dict[str, Any], where: str) -> ModelSpec:
@@ -282,16 +272,6 @@ def check_options(package: str, name: str, options: dict[str, Any], where: str) 
     """Let a room check the options of a row; its error names the row."""
     module = plugin(package, name, package)
     parse(module.Options, options, f"{where}, options")
-
-
-def parse(model: type[T], value: dict[str, Any], where: str) -> T:
-    """Build a configuration model, with errors that name `where`."""
-    try:
-        return model(**value)
-    except ValidationError as error:
-        raise ConfigError(explain(error, where, model)) from error
-    except TypeError as error:
-        raise ConfigError(f"{where}: {error}") from error
 
 
 def check_unique(models: list[tuple[ModelSpec, Path]]) -> None:

@@ -96,7 +96,9 @@ class HeadlineConfig(Closed):
 class Config(Closed):
     """config.yaml."""
 
-    zoo: tuple[str, ...] = Field(description="Zoo files: which models there are.")
+    zoo: tuple[str, ...] = Field(
+        description="Zoo files, by path or by their name in config/zoo: which models there are."
+    )
     models: tuple[str, ...] | Literal["all"] = Field(
         default="all", description="Ids of the models to sweep, or all of them."
     )

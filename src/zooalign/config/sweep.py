@@ -15,12 +15,11 @@ from zooalign.config.manifest import (
     ModelSpec,
     check_options,
     check_unique,
-    check_values,
-    parse,
     read_datasets,
     read_models,
-    read_yaml,
+    zoo_files,
 )
+from zooalign.config.reading import check_values, parse, read_yaml
 from zooalign.config.schema import COMPARISONS, CapabilityConfig, Comparison, Config
 from zooalign.errors import ConfigError, unknown
 from zooalign.registry import plugin, plugin_names
@@ -63,6 +62,11 @@ class Sweep:
             raise ConfigError(unknown("model", name, self._by_id))
         return self._by_id[name]
 
+    @cached_property
+    def weights(self) -> dict[str, ModelSpec]:
+        """Rows whose weights the sweep needs, by id; variants share those of their row."""
+        return {m.weights: m.unchanged() for m in self.models}
+
     def dataset(self, name: str) -> DatasetSpec:
         """The dataset of that id; ConfigError with the nearest ids if there is no row for it."""
         if name not in self.catalogue:
@@ -94,19 +98,23 @@ class Sweep:
 
     def why_missing(self, model: str, dataset: str) -> str:
         """Why a model has no features or index on a dataset in this run; empty if nothing failed."""
-        items = [("build_dataset", dataset), ("fetch_weights", model)]
+        items = [("build_dataset", dataset), ("fetch_weights", self._weights_of(model))]
         items += [(rule, f"{dataset}/{model}") for rule in ("extract_features", "index_features")]
         reasons = [(rule, self.failures.get(rule, {}).get(name)) for rule, name in items]
         return "; ".join(f"{rule} failed: {reason}" for rule, reason in reasons if reason)
 
+    def _weights_of(self, model: str) -> str:
+        return self._by_id[model].weights if model in self._by_id else model
+
     def failed_with(self, model: str) -> list[str]:
         """What failed in this run for a model: one line per item, with the reason."""
+        weights = self._weights_of(model)
         return [
             f"{rule}{f' on {parts[0]}' if len(parts) > 1 else ''} failed: {reason}"
             for rule, items in self.failures.items()
             for name, reason in items.items()
             for parts in [name.split("/")]
-            if parts[-1] == model and rule != "build_dataset"
+            if rule != "build_dataset" and parts[-1] == (weights if rule == "fetch_weights" else model)
         ]
 
     def compared(self, dataset: str) -> tuple[ModelSpec, ...]:
@@ -161,7 +169,9 @@ def load_sweep(config: dict[str, Any], root: Path | str | Sequence[Path | str] =
     # Values given on the command line have not been in a file.
     check_values(config, "config.yaml")
     parsed: Config = parse(Config, config, "config.yaml")
-    rows = [(spec, file) for file in map(resolve, parsed.zoo) for spec in read_models(file)]
+    rows: list[tuple[ModelSpec, Path]] = []
+    for file in zoo_files(parsed.zoo, resolve):
+        rows += [(spec, file) for spec in read_models(file, [spec for spec, _ in rows])]
     check_unique(rows)
     catalogue = {
         name: _with_paths(spec, resolve) for name, spec in read_datasets(resolve(parsed.dataset_files)).items()

@@ -89,14 +89,33 @@ def place_model(spec: ModelSpec, weights_folder: Path, settings: ExtractionConfi
         gpus = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
         overhead = MIB * gpu_overhead_mb(settings.batch_mem_mb)
         free = [torch.cuda.mem_get_info(gpu)[0] - overhead for gpu in gpus]
-        model.module.to(dtype=precision, memory_format=layout)
+        _cast(spec, model.module, precision, layout)
         if _bytes(model.module) > free[0]:
             spread(model, gpus, free, spec.id)
             model.module.eval()
             return model
-    model.module.to(device=device, dtype=precision, memory_format=layout)
+    _cast(spec, model.module, precision, layout)
+    model.module.to(device)
     model.module.eval()
     return model
+
+
+def _cast(spec: ModelSpec, module: Any, precision: torch.dtype, layout: Any) -> None:
+    """Weights in the row's precision; tables that a language model computes for itself stay in float32.
+
+    Rotary frequencies in 16 bits turn far positions by wrong angles; transformers, too, keeps them in float32.
+    """
+    if spec.modality == "vision":
+        module.to(dtype=precision, memory_format=layout)
+        return
+    for part in module.modules():
+        computed = part._non_persistent_buffers_set
+        for name, buffer in part._buffers.items():
+            if buffer is not None and buffer.is_floating_point() and name not in computed:
+                part._buffers[name] = buffer.to(precision)
+        for parameter in part._parameters.values():
+            if parameter is not None and parameter.is_floating_point():
+                parameter.data = parameter.data.to(precision)
 
 
 def spread(model: Any, gpus: Sequence[torch.device], room: Sequence[int], name: str = "model") -> list[int]:

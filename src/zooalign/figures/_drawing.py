@@ -18,7 +18,6 @@ VERSION = 1  # part of the digest of what this module determines
 
 # Okabe and Ito 2008: told apart with every common colour vision deficiency.
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#7F7F7F", "#222222"
-CONTROL_MARK = "†"
 
 PNG_DPI = 160
 

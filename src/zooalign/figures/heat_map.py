@@ -11,7 +11,7 @@ from pydantic import Field
 from zooalign.closed import Closed
 from zooalign.figures import _drawing
 from zooalign.metrics import quantity
-from zooalign.results.frames import model_rows, n_samples
+from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, model_rows, n_samples
 from zooalign.results.means import OTHER, mean_over, partners, scores, select
 from zooalign.results.read import check_models
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 2
+VERSION = 3
 
 _MODALITIES = ("vision", "language")
 # Inches of a cell: the upper limit keeps a small matrix on a page, the lower one a name at 6 points.
@@ -62,7 +62,7 @@ def make(
     capability : DataFrame
         Not used; every figure takes the same tables.
     models : DataFrame
-        id, modality, family, objective, causal, control.
+        id, modality, family, objective, causal, control, intervention.
     options : Options
         Dataset, metric and k.
     path_without_suffix : path
@@ -243,10 +243,10 @@ def _ink(colour: tuple[float, ...]) -> str:
 
 def _labels(axes: Axes, names: list[str], models: pd.DataFrame) -> None:
     n = len(names)
-    control = dict(zip(models["id"], models["control"].astype(bool), strict=True))
+    marks = {model.id: model.mark for model in model_rows(models)}
     modality = dict(zip(models["id"], models["modality"], strict=True))
     height_in = _drawing.whole_figure(axes).get_figheight()
-    texts = [f"{name} {_drawing.CONTROL_MARK}" if control[name] else name for name in names]
+    texts = [name + marks[name] for name in names]
     places = [i + 0.5 for i in range(n)]
     slanted = _slanted(n)
     axes.set_yticks(places, texts, fontsize=_label_size(n))
@@ -259,7 +259,7 @@ def _labels(axes: Axes, names: list[str], models: pd.DataFrame) -> None:
         rotation_mode="anchor" if slanted else "default",
     )
     for label in [*axes.get_xticklabels(), *axes.get_yticklabels()]:
-        if label.get_text().endswith(_drawing.CONTROL_MARK):
+        if label.get_text().endswith((CONTROL_MARK, INTERVENTION_MARK)):
             label.set(style="italic", color="#555555")
     axes.tick_params(length=0, pad=3)
     for spine in axes.spines.values():
@@ -317,8 +317,10 @@ def _titles(
         va="top",
     )
     notes = ["grey: a model with itself"]
+    if any(model.intervention for model in model_rows(models)):
+        notes.insert(0, f"{INTERVENTION_MARK} intervention, changed on purpose")
     if any(model.control for model in model_rows(models)):
-        notes.insert(0, f"{_drawing.CONTROL_MARK} random control, never trained")
+        notes.insert(0, f"{CONTROL_MARK} random control, never trained")
     if (~np.isfinite(grid)).sum() > len(grid):
         notes.append("hatched: no score")
     if not options.symmetric:

@@ -12,7 +12,7 @@ from zooalign import metrics
 from zooalign.closed import Closed
 from zooalign.errors import StoreError, unknown
 from zooalign.figures import _drawing
-from zooalign.results.frames import capability_rows, model_rows, n_samples, where
+from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, capability_rows, model_rows, n_samples, where
 from zooalign.results.means import OTHER, mean_over, partners, scores, select
 from zooalign.results.read import check_models
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 2
+VERSION = 3
 # A sweep that draws this figure must measure the capability of its headline.
 NEEDS_CAPABILITY = True
 
@@ -47,7 +47,7 @@ class Options(Closed):
 class _Point(NamedTuple):
     name: str
     family: str
-    control: bool
+    mark: str  # of a control or an intervention
     x: float
     x_error: float | None
     mean: float
@@ -80,7 +80,7 @@ def make(
     capability : DataFrame
         As `zooalign.results.read.read_capability` gives it.
     models : DataFrame
-        id, modality, family, objective, causal, control.
+        id, modality, family, objective, causal, control, intervention.
     options : Options
         Dataset, capability, metric and k.
     path_without_suffix : path
@@ -102,8 +102,9 @@ def make(
     Better is to the right, whichever way the capability counts. The mean is over the trained models of
     the other modality; a model whose mean lacks one of them is left out and named, as its mean does not
     compare. Random controls are drawn but are in no mean and in no correlation. Rank correlations are
-    of the trained models, between being better and being more aligned, and take models as independent,
-    which models of one family are not.
+    of the released models, between being better and being more aligned, and take models as independent,
+    which models of one family are not. Interventions are in no mean; with them there is a second correlation,
+    which says how alignment follows capability when the latter is damaged, and is never the first.
     """
     check_models(models)
     known = sorted(set(capability["capability"]))
@@ -178,7 +179,7 @@ def _points(
             _Point(
                 name=model.id,
                 family=model.family,
-                control=bool(model.control),
+                mark=model.mark,
                 x=float(value.value),
                 x_error=None if math.isnan(value.standard_error) else float(value.standard_error),
                 mean=mean.value,
@@ -200,8 +201,8 @@ def _panels(figure: Figure, points: list[_Point], higher_is_better: bool) -> lis
     The last panel is the one of the trained models. The cut in the axis is marked on both sides of it.
     """
     left, bottom, width, height = 0.125, 0.135, 0.85, 0.635
-    controls = [p for p in points if p.control]
-    others = [p for p in points if not p.control]
+    controls = [p for p in points if p.mark.endswith(CONTROL_MARK)]
+    others = [p for p in points if p not in controls]
     sign = 1 if higher_is_better else -1
     if len(others) > 1 and controls:
         span = max(p.x for p in others) - min(p.x for p in others)
@@ -242,19 +243,15 @@ def _draw(axes: Axes, points: list[_Point], n: int) -> None:
         if p.x_error:
             axes.errorbar(p.x, p.mean, xerr=p.x_error, color=_drawing.INK, lw=1, zorder=3)
     size = 60 if n <= _MANY else 24
-    for control in (False, True):
-        chosen = [p for p in points if p.control == control]
-        look = (
-            {
-                "marker": "D",
-                "facecolor": "white",
-                "edgecolor": _drawing.VERMILION,
-                "lw": 1.8,
-                "s": 0.75 * size,
-            }
-            if control
-            else {"marker": "o", "facecolor": _drawing.BLUE, "edgecolor": "white", "lw": 0.8, "s": size}
-        )
+    looks: dict[str, dict[str, Any]] = {
+        "": {"marker": "o", "facecolor": _drawing.BLUE, "edgecolor": "white", "lw": 0.8, "s": size},
+        f" {CONTROL_MARK}": {"marker": "D", "facecolor": "white", "edgecolor": _drawing.VERMILION, "lw": 1.8,
+                             "s": 0.75 * size},
+        f" {INTERVENTION_MARK}": {"marker": "v", "facecolor": "white", "edgecolor": _drawing.BLUE, "lw": 1.5,
+                                  "s": 0.85 * size},
+    }  # fmt: skip
+    for mark, look in looks.items():
+        chosen = [p for p in points if p.mark == mark]
         axes.scatter([p.x for p in chosen], [p.mean for p in chosen], zorder=4, **look)
 
 
@@ -295,7 +292,10 @@ def _legend(figure: Figure, points: list[_Point], rows: pd.DataFrame, modality: 
         ),
         mark(f"one trained {other} model", marker="o", ms=4, color=_drawing.BLUE, alpha=0.45, mew=0),
     ]
-    if any(p.control for p in points):
+    if any(p.mark.endswith(INTERVENTION_MARK) for p in points):
+        look = {"marker": "v", "ms": 7, "mfc": "white", "mec": _drawing.BLUE, "mew": 1.5}
+        entries.insert(1, mark("the same for an intervention", **look))
+    if any(p.mark.endswith(CONTROL_MARK) for p in points):
         look = {"marker": "D", "ms": 6.5, "mfc": "white", "mec": _drawing.VERMILION, "mew": 1.8}
         entries.insert(1, mark(f"the same for a random {modality} model", **look))
     if any(p.with_controls for p in points):
@@ -319,15 +319,8 @@ def _legend(figure: Figure, points: list[_Point], rows: pd.DataFrame, modality: 
 
 def _name(axes: Axes, points: list[_Point], n: int) -> int:
     """Write the names; the controls and the ends of the axis first, as they are what a reader looks for."""
-    first = sorted(range(len(points)), key=lambda i: (not points[i].control, min(i, len(points) - 1 - i), i))
-    named = [
-        (
-            points[i].x,
-            points[i].mean,
-            points[i].name + (f" {_drawing.CONTROL_MARK}" if points[i].control else ""),
-        )
-        for i in first
-    ]
+    first = sorted(range(len(points)), key=lambda i: (not points[i].mark, min(i, len(points) - 1 - i), i))
+    named = [(points[i].x, points[i].mean, points[i].name + points[i].mark) for i in first]
     obstacles = [(p.x, y) for p in points for y in [*p.singles, *p.with_controls]]
     bars = [(p.x + f / 6 * (p.x_error or 0.0), p.mean) for p in points for f in range(-6, 7) if f]
     # With many models the small points fill the plot; names then keep off the large ones only.
@@ -377,17 +370,26 @@ def _write(
 
 
 def _statistics(points: list[_Point], higher_is_better: bool) -> str:
-    """Rank correlations of the trained models with n, and what n is worth."""
-    chosen = [p for p in points if not p.control]
-    n = len(chosen)
-    sign = 1 if higher_is_better else -1
-    correlations = correlation([sign * p.x for p in chosen], [p.mean for p in chosen])
-    if correlations is None:
-        why = "too few" if n < 3 else "values are constant"
-        return f"Trained models: n = {n}, {why} for a rank correlation."
-    n_families = len({p.family for p in chosen})
-    text = f"Trained models: Spearman {correlations[0]:+.2f}, Kendall {correlations[1]:+.2f}, "
-    text += f"n = {n} of {n_families} families."
-    if n < _FEW:
+    """Rank correlations of the released models with n, and what n is worth; then those with interventions."""
+    released = [p for p in points if not p.mark]
+    changed = [p for p in points if p.mark.endswith(INTERVENTION_MARK)]
+    n = len(released)
+    text = f"Released models: {_correlations(released, higher_is_better)}"
+    if n < _FEW and "Spearman" in text:
         text += f"\nFew models: of all orders of {n}, one in {math.factorial(n):,} is a perfect ranking."
+    if changed:
+        both = _correlations([*released, *changed], higher_is_better)
+        text += f"\nWith {len(changed)} interventions on them, which are not independent: {both}"
     return text
+
+
+def _correlations(points: list[_Point], higher_is_better: bool) -> str:
+    n, sign = len(points), 1 if higher_is_better else -1
+    values = correlation([sign * p.x for p in points], [p.mean for p in points])
+    if values is None:
+        return f"n = {n}, {'too few' if n < 3 else 'values are constant'} for a rank correlation."
+    families = len({p.family for p in points})
+    return (
+        f"Spearman {values[0]:+.2f}, Kendall {values[1]:+.2f}, n = {n} of {families} "
+        f"famil{'y' if families == 1 else 'ies'}."
+    )

@@ -77,13 +77,15 @@ def fetch_weights(
 
 
 def _fetch(spec: ModelSpec, source: ModuleType, options: Any, folder: Path, lease: Lease) -> dict[str, Any]:
+    recorded = folder.with_name(f"{folder.name}.revision.json")  # stays when the weights go
     with replacing(folder, lease) as staging:
         staging.mkdir()
         with _named(spec):
-            file = source.weight_file(options, staging)
+            file = source.weight_file(_at_recorded_revision(options, recorded), staging)
             record = {"model": spec.id, "source": spec.source, "version": source.VERSION, **_identity(file)}
             record["options"] = options.model_dump(mode="json")
             _check_published(spec, file, record["sha256"])
+            _check_recorded(staging / "revision.json", recorded)
             if hasattr(source, "prepare"):
                 with offline(), _reading(spec, file):
                     source.prepare(options, file, staging)
@@ -94,7 +96,38 @@ def _fetch(spec: ModelSpec, source: ModuleType, options: Any, folder: Path, leas
         record = sealed(record)
         write_json(staging / RECORD, record)
         _make_readable(staging)
+    if "revision.json" in record["files"]:
+        write_json(recorded, read_object(folder / "revision.json"))
     return record
+
+
+def _at_recorded_revision(options: Any, recorded: Path) -> Any:
+    """Options with the commit that was the newest when the weights were first fetched, where the row names none."""
+    if getattr(options, "revision", "given") is not None or not recorded.exists():
+        return options
+    repository, revision = _revision(recorded)
+    named = options.hub_id or f"timm/{options.name}"
+    return options.model_copy(update={"revision": revision}) if repository == named else options
+
+
+def _check_recorded(fetched: Path, recorded: Path) -> None:
+    """Refuse a file of a web server that is another one than when it was first fetched."""
+    if fetched.exists() and recorded.exists() and _revision(fetched) != _revision(recorded):
+        place, before, now = _revision(fetched)[0], _revision(recorded)[1], _revision(fetched)[1]
+        if place == _revision(recorded)[0] and "://" in place:  # of a repository, the row may name another commit
+            raise WeightsError(
+                f"{place} is at {now}, it was at {before} when it was first fetched: delete {recorded} if the newer "
+                "one is meant"
+            )
+
+
+def _revision(file: Path) -> tuple[str, str]:
+    """Place and commit, or SHA-256, that a record names."""
+    try:
+        record = read_object(file)
+        return str(record["repository"]), str(record["revision"])
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{file} cannot be read: delete it, then the newest is fetched") from error
 
 
 def fetched(spec: ModelSpec, folder: Path) -> dict[str, Any] | None:
@@ -143,15 +176,17 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
     Returns
     -------
     VisionModel or LanguageModel
-        float32, on the CPU, in evaluation mode.
+        On the CPU, in evaluation mode; in float32, or in the row's precision where its source can read that;
+        changed by the row's intervention if it has one.
 
     Raises
     ------
     ConfigError
         If the options are wrong, or modality or `causal` of the row contradict the model.
     WeightsError
-        If a file is missing or has changed since it was fetched.
+        If a file is missing or has changed since it was fetched, or an intervention does not apply.
     """
+    from zooalign.models.interventions import intervene
     from zooalign.models.model import LanguageModel, VisionModel
 
     source, options = _source(spec)
@@ -163,12 +198,16 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
             file = source.weight_file(options, folder)
             _check_published(spec, file, _identity(file)["sha256"])
             with _reading(spec, file):
-                model = source.load(options, file, folder)
+                own = {"precision": spec.precision} if getattr(source, "LOADS_PRECISION", False) else {}
+                model = source.load(options, file, folder, **own)
     if not isinstance(model, VisionModel if spec.modality == "vision" else LanguageModel):
         kind = type(model).__name__
         raise ConfigError(f"model {spec.id!r}: modality {spec.modality!r} is wrong, its source gives a {kind}")
     if isinstance(model, LanguageModel) and model.causal != spec.causal:
         raise ConfigError(f"model {spec.id!r}: the row says causal: {spec.causal}, its weights say {model.causal}")
+    if spec.intervention is not None:
+        with _named(spec):
+            intervene(model, spec.intervention)
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zooalign.errors import FeatureError
+from zooalign.errors import FeatureError, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -13,6 +13,24 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from PIL import Image
+
+
+class _Blocks:
+    """What interventions change besides weights and input: models without a list of blocks refuse it."""
+
+    def blocks(self) -> Sequence[torch.nn.Module]:
+        """The blocks in their order, as the network runs them.
+
+        Raises
+        ------
+        WeightsError
+            If the network is no list of blocks.
+        """
+        raise WeightsError(f"{type(self).__name__} has no list of blocks: keep_blocks and reset_blocks do not apply")
+
+    def keep_blocks(self, n: int) -> None:
+        """Cut off every block after the first n; `layer_names` follow. Raises as :meth:`blocks`."""
+        self.blocks()
 
 
 class VisionLayer(NamedTuple):
@@ -31,7 +49,7 @@ class VisionLayer(NamedTuple):
     patches: torch.Tensor
 
 
-class VisionModel(ABC):
+class VisionModel(_Blocks, ABC):
     """A vision model that yields every layer in one forward pass.
 
     Parameters
@@ -97,7 +115,7 @@ class VisionModel(ABC):
         return pixels.to(next(self.module.parameters()).dtype)
 
 
-class LanguageModel(ABC):
+class LanguageModel(_Blocks, ABC):
     """A language model that yields every hidden state in one forward pass.
 
     Parameters

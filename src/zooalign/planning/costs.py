@@ -66,6 +66,12 @@ def bytes_per_parameter(spec: ModelSpec) -> int:
     return 4 if spec.precision == "float32" else 2
 
 
+def weight_bytes(spec: ModelSpec) -> float:
+    """Bytes of the weights as a source holds them while it loads."""
+    own = getattr(kind("sources", spec.source), "LOADS_PRECISION", False)
+    return float(spec.parameters * (bytes_per_parameter(spec) if own else 4))
+
+
 def n_samples(dataset: DatasetSpec) -> int:
     """Number of samples of a dataset as its options and their defaults say; 1,024 where they do not.
 
@@ -111,7 +117,7 @@ def forward_seconds(spec: ModelSpec, units: float, gpu: bool) -> float:
     """Seconds of the forward passes of `units` images or tokens on one core or one GPU, loading included."""
     per_unit = spec.gflops or 2 * spec.parameters / 1e9
     rate = GPU_GFLOPS[spec.precision] if gpu else CPU_GFLOPS
-    load = 1.0 + 4 * spec.parameters / 2**20 / LOAD_MB_PER_S
+    load = 1.0 + weight_bytes(spec) / 2**20 / LOAD_MB_PER_S
     return load + units * per_unit / rate
 
 
@@ -132,8 +138,7 @@ def scored_tokens(options: Any, n: int) -> float:
 
 def model_mem_mb(spec: ModelSpec, batch_mem_mb: int, gpu: bool = False) -> int:
     """Host memory of a process that runs a model, MB: interpreter, weights while loading, one batch."""
-    # Sources load in float32 on the CPU, whatever the precision of the forward pass.
-    loading = LOADING_FACTOR * 4 * spec.parameters / 2**20
+    loading = LOADING_FACTOR * weight_bytes(spec) / 2**20
     return round(BASE_MEM_MB + loading + (CUDA_HOST_MEM_MB if gpu else 2 * batch_mem_mb))
 
 
@@ -165,8 +170,8 @@ def dataset(sweep: Sweep, name: str) -> tuple[float, float]:
 
 def weights(sweep: Sweep, model: str) -> tuple[float, float]:
     """The same of fetching a model's weights."""
-    spec = sweep.model(model)
-    return model_mem_mb(spec, 0), 5 + 2 * 4 * spec.parameters / 2**20 / LOAD_MB_PER_S
+    spec = sweep.weights[model]
+    return model_mem_mb(spec, 0), 5 + 2 * weight_bytes(spec) / 2**20 / LOAD_MB_PER_S
 
 
 def extraction(sweep: Sweep, dataset: str, model: str, gpu: bool) -> tuple[float, float]:

@@ -88,11 +88,12 @@ class Findings:
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """One line per model: id, modality, family, objective, causal, control."""
+        """One line per model: id, modality, family, objective, causal, control, intervention ("" where there is none)."""
         import pandas as pd
 
         columns = ("id", "modality", "family", "objective", "causal", "control")
-        return pd.DataFrame([[getattr(m, c) for c in columns] for m in self.sweep.models], columns=columns)
+        rows = [[*(getattr(m, c) for c in columns), str(m.intervention or "")] for m in self.sweep.models]
+        return pd.DataFrame(rows, columns=[*columns, "intervention"])
 
 
 def make_result(

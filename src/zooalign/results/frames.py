@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 if TYPE_CHECKING:
     import pandas as pd
 
+CONTROL_MARK, INTERVENTION_MARK = "†", "‡"
+
 
 class ModelRow(NamedTuple):
     """A model of the sweep, as `Findings.models` lists it."""
@@ -17,6 +19,12 @@ class ModelRow(NamedTuple):
     objective: str
     causal: bool
     control: bool
+    intervention: str  # empty for a model as it was released
+
+    @property
+    def mark(self) -> str:
+        """Put after its name in tables and figures: a random control or an intervention is no released model."""
+        return f" {CONTROL_MARK}" if self.control else f" {INTERVENTION_MARK}" if self.intervention else ""
 
 
 class CapabilityRow(NamedTuple):

@@ -10,7 +10,7 @@ from zooalign.results.frames import where
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1  # part of the digest of what this module determines
+VERSION = 2  # part of the digest of what this module determines
 
 OTHER = {"vision": "language", "language": "vision"}
 
@@ -85,8 +85,9 @@ def mean_over(model: str, partners: list[str], pair_scores: dict[tuple[str, str]
 
 
 def trained(models: pd.DataFrame, modality: str) -> list[str]:
-    """Ids of the trained models (no random controls) of a modality, sorted."""
-    chosen = models[(models["modality"] == modality) & ~models["control"].astype(bool)]
+    """Ids of the trained models of a modality (no random controls, no interventions), sorted."""
+    as_released = ~models["control"].astype(bool) & (models["intervention"] == "")
+    chosen = models[(models["modality"] == modality) & as_released]
     return sorted(chosen["id"])
 
 

@@ -146,7 +146,7 @@ def check_models(models: pd.DataFrame) -> None:
     StoreError
         If a column is missing, an id occurs twice, or a modality is neither vision nor language.
     """
-    wanted = ["id", "modality", "family", "objective", "causal", "control"]
+    wanted = ["id", "modality", "family", "objective", "causal", "control", "intervention"]
     missing = [name for name in wanted if name not in models.columns]
     if missing:
         raise StoreError(f"models: column {missing[0]!r} is missing; needed are {', '.join(wanted)}.")

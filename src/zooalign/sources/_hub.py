@@ -1,45 +1,199 @@
-"""Files of a pinned hub repository, fetched where there is a network."""
+"""Repositories of the hub: files of one commit, fetched where there is a network, checked, and resumed."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from zooalign.errors import WeightsError
 from zooalign.network import remedy
+from zooalign.storage.atomic import write_json
+
+REVISION = "revision.json"
 
 
-def fetch_repository(repository: str, revision: str, folder: Path, patterns: Sequence[str]) -> None:
-    """Fetch the matching files of one commit into `folder`.
+class Card(NamedTuple):
+    """What the hub says of a repository.
+
+    Attributes
+    ----------
+    revision : str
+        Newest commit, 40 hexadecimal digits.
+    config : dict
+        Its config.json.
+    licence, created : str or None
+        Name of the licence; month of the first commit, 2024-09.
+    gated : bool
+        Whether its files are for accounts that accepted its terms.
+    """
+
+    revision: str
+    config: dict[str, Any]
+    licence: str | None
+    created: str | None
+    gated: bool
+
+
+def fetch_repository(repository: str, revision: str | None, folder: Path, patterns: Sequence[str]) -> str:
+    """Bring the matching files of one commit into `folder`, by way of the hub's cache.
 
     Parameters
     ----------
     repository : str
         "owner/name".
-    revision : str
-        Commit, 40 hexadecimal digits.
+    revision : str or None
+        Commit, 40 hexadecimal digits; None: the newest.
     folder : Path
-        Existing folder.
+        Existing folder; files are hard links into the cache where that is on the same file system.
     patterns : sequence of str
         Shell patterns of the files to fetch.
+
+    Returns
+    -------
+    str
+        The commit; also in revision.json in the folder.
 
     Raises
     ------
     WeightsError
-        If the repository, the commit or the network is missing, or it wants an accepted licence.
-    """
-    from huggingface_hub import is_offline_mode, snapshot_download
+        If the repository, the commit, the network or space on the disk is missing, it wants an accepted licence, or
+        a file has another checksum than the hub states.
 
+    Notes
+    -----
+    The hub's client keeps what it has of an interrupted file and asks for the rest, and tries again by itself. With
+    HF_HUB_OFFLINE=1 the hub is not asked, and what its cache holds is taken.
+    """
+    from huggingface_hub import constants, is_offline_mode, snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
+
+    at = f"{repository} at {revision or 'its newest commit'}"
     if is_offline_mode():
-        # The client would take a folder that is not empty for the repository.
-        raise WeightsError(f"files of {repository} at {revision} are not here: {remedy('fetch_weights')}")
+        return _from_cache(repository, revision, folder, patterns)
+    info = _ask(repository, revision)
+    wanted = list(filter_repo_objects(info.siblings or [], allow_patterns=list(patterns), key=lambda s: s.rfilename))
+    cache = Path(constants.HF_HUB_CACHE)
+    _check_space(cache, sum(s.size or 0 for s in wanted), at)
+    for attempt in (1, 2):
+        try:
+            snapshot = Path(snapshot_download(repository, revision=info.sha, allow_patterns=list(patterns)))
+        except Exception as error:  # whatever the hub's client and its HTTP library raise
+            raise _refusal(repository, revision, error) from error
+        damaged = [s.rfilename for s in wanted if not _is_whole(snapshot / s.rfilename, s)]
+        if not damaged:
+            break
+        for name in damaged:  # a transfer that went wrong; once more, from the start
+            (snapshot / name).resolve().unlink(missing_ok=True)
+            (snapshot / name).unlink(missing_ok=True)
+        if attempt == 2:
+            raise WeightsError(f"{at}: {damaged[0]} arrived damaged twice (SHA-256 differs from the hub's)")
+    return _take(repository, snapshot, [sibling.rfilename for sibling in wanted], folder)
+
+
+def _from_cache(repository: str, revision: str | None, folder: Path, patterns: Sequence[str]) -> str:
+    """What the cache holds of a repository, where the hub is not to be asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import filter_repo_objects
+
     try:
-        snapshot_download(repository, revision=revision, local_dir=folder, allow_patterns=list(patterns))
-    except Exception as error:  # whatever the hub's client and its HTTP library raise: no network, no such commit
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        snapshot = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    except Exception as error:
+        at = f"{repository} at {revision or 'its newest commit'}"
+        raise WeightsError(f"files of {at} are not here: {remedy('fetch_weights')}") from error
+    names = [file.relative_to(snapshot).as_posix() for file in snapshot.rglob("*") if file.is_file()]
+    return _take(repository, snapshot, list(filter_repo_objects(names, allow_patterns=list(patterns))), folder)
+
+
+def _take(repository: str, snapshot: Path, names: Sequence[str], folder: Path) -> str:
+    """Bring files of a snapshot, whose folder is named for its commit, into the weights folder."""
+    for name in names:
+        _link((snapshot / name).resolve(), folder / name)
+    write_json(folder / REVISION, {"repository": repository, "revision": snapshot.name})
+    return snapshot.name
+
+
+def read_card(repository: str) -> Card:
+    """Licence, gate and configuration of a repository, without its weights.
+
+    Raises
+    ------
+    WeightsError
+        As :func:`fetch_repository`.
+    """
+    import json
+
+    from huggingface_hub import hf_hub_download
+
+    info = _ask(repository, None)
+    try:
+        config = json.loads(Path(hf_hub_download(repository, "config.json", revision=info.sha)).read_bytes())
+    except Exception as error:
+        raise _refusal(repository, None, error) from error
+    licence = getattr(info.card_data, "license", None) if info.card_data else None
+    created = info.created_at.strftime("%Y-%m") if info.created_at else None
+    return Card(str(info.sha), config, licence, created, bool(info.gated))
+
+
+def _ask(repository: str, revision: str | None) -> Any:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(repository, revision=revision, files_metadata=True)
+    except Exception as error:
+        raise _refusal(repository, revision, error) from error
+
+
+def _refusal(repository: str, revision: str | None, error: Exception) -> WeightsError:
+    """Our own message for what the hub's client raises."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return WeightsError(
+            f"{repository} is gated: accept its terms at https://huggingface.co/{repository}, then log in with "
+            "`hf auth login` (or set HF_TOKEN) where weights are fetched"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return WeightsError(
+            f"{repository} has no commit {revision}, or no longer: give another `revision`; where the row names "
+            "none, delete results/weights/MODEL.revision.json, which recorded it, to take the newest"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return WeightsError(
+            f"the hub has no repository {repository}, or it is private: correct the row's id, or log in with "
+            "`hf auth login`"
+        )
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return WeightsError(
+        f"{repository} at {revision or 'its newest commit'} cannot be fetched from the hub ({reason}): fetch "
+        "weights where there is a network; what has arrived is kept"
+    )
+
+
+def _check_space(cache: Path, size: int, at: str) -> None:
+    place = next(p for p in (cache, *cache.parents) if p.exists())
+    free = shutil.disk_usage(place).free
+    if size > free:
         raise WeightsError(
-            f"{repository} at {revision} cannot be fetched from the hub ({reason}): fetch weights where "
-            "there is a network, and log in to the hub if the model asks for it"
-        ) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's own book-keeping, with times in it
+            f"{at} has {size / 2**30:.1f} GiB, {place} has {free / 2**30:.1f} GiB free: free space, or set HF_HOME "
+            "to a folder on another disk"
+        )
+
+
+def _is_whole(file: Path, sibling: Any) -> bool:
+    """Whether a file has the size and, if it is a large one, the checksum that the hub states."""
+    from zooalign.provenance import file_sha256
+
+    if not file.is_file() or (sibling.size is not None and file.stat().st_size != sibling.size):
+        return False
+    return sibling.lfs is None or file_sha256(file) == sibling.lfs.sha256
+
+
+def _link(file: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(file, place)
+    except OSError:  # another file system, or none that has links
+        shutil.copyfile(file, place)

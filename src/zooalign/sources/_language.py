@@ -10,6 +10,8 @@ from zooalign.models.model import LanguageModel
 from zooalign.sources._torchvision import import_transformers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 VERSION = 2  # part of the digest of what this module determines
@@ -103,6 +105,25 @@ class TransformersLanguageModel(LanguageModel):
         """See :meth:`LanguageModel.tokenize_document`."""
         return self._tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
 
+    def blocks(self) -> Sequence[torch.nn.Module]:
+        """See :meth:`LanguageModel.blocks`."""
+        return list(self._block_list())
+
+    def keep_blocks(self, n: int) -> None:
+        """See :meth:`LanguageModel.keep_blocks`; the final norm and the head read the last block that is kept."""
+        del self._block_list()[n:]
+        self._base.config.get_text_config().num_hidden_layers = n
+        self.layer_names = self.layer_names[: n + 1]
+
+    def _block_list(self) -> torch.nn.ModuleList:
+        import torch
+
+        n = len(self.layer_names) - 1
+        for module in self._base.modules():
+            if isinstance(module, torch.nn.ModuleList) and len(module) == n:
+                return module
+        raise WeightsError(f"{type(self._base).__name__} has no list of {n} blocks")
+
     def layers(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """See :meth:`LanguageModel.layers`; the last state is after the final norm, the head is not run."""
         options = {"use_cache": False} if self.causal else {}
@@ -132,6 +153,8 @@ def load_folder(
     causal: bool | None = None,
     trust_remote_code: bool = False,
     start_token: str | None = None,
+    pickle: bool = False,
+    precision: str = "float32",
 ) -> TransformersLanguageModel:
     """Load a model and tokenizer saved by transformers.
 
@@ -145,11 +168,15 @@ def load_folder(
         None: as the configuration's architecture says.
     trust_remote_code : bool
         Whether code that lies beside the weights may run.
+    pickle : bool
+        Whether the weights are pytorch_model.bin, of which tensors only are read.
+    precision : str
+        "float32", "bfloat16" or "float16": what the weights are read into.
 
     Returns
     -------
     TransformersLanguageModel
-        float32, CPU, evaluation mode.
+        CPU, evaluation mode.
 
     Raises
     ------
@@ -168,7 +195,7 @@ def load_folder(
             transformers.AutoModelForCausalLM if causal else transformers.AutoModel
         )
         module, info = kind.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **shared
+            folder, dtype=getattr(torch, precision), use_safetensors=not pickle, output_loading_info=True, **shared
         )
     except (OSError, ValueError, KeyError) as error:
         message = f"transformers cannot load the folder {folder.name!r}: {str(error).splitlines()[0]}"

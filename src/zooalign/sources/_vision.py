@@ -10,6 +10,8 @@ from zooalign.models.model import VisionLayer, VisionModel
 from zooalign.sources._torchvision import import_timm
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from zooalign.sources._preprocessing import Preprocessing
@@ -90,6 +92,20 @@ class TimmVisionModel(VisionModel):
         if self._head is not None:
             return self._head(self._network.forward_head(self._network.forward_features(pixels), pre_logits=True))
         return self.module(pixels) if self._classifier else None
+
+    def blocks(self) -> Sequence[torch.nn.Module]:
+        """See :meth:`VisionModel.blocks`; timm's transformers have `blocks`, one per layer."""
+        blocks = getattr(self._network, "blocks", None)
+        if blocks is None or len(blocks) != len(self._network.feature_info):
+            return super().blocks()
+        return list(blocks)
+
+    def keep_blocks(self, n: int) -> None:
+        """See :meth:`VisionModel.keep_blocks`."""
+        whole = len(self.blocks())
+        self._network.blocks = self._network.blocks[:n]
+        self._network.feature_info = self._network.feature_info[:n]
+        self.layer_names = self.layer_names[:n] + self.layer_names[whole:]
 
     def _layer(self, output: Any) -> VisionLayer:
         if isinstance(output, tuple):  # patches (B, N, D) and prefix (B, P, D)

@@ -28,7 +28,7 @@ class Options(Closed):
     revision: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{40}$",
-        description="Commit of the repository, 40 hexadecimal digits.",
+        description="Commit of the repository, 40 hexadecimal digits; default: the newest when it is first fetched.",
     )
     path: str | None = Field(default=None, description="Local folder with config.json and model.safetensors.")
     image_size: int | None = Field(default=None, gt=0, description="Edge in pixels, where not the weights' own.")
@@ -40,9 +40,9 @@ class Options(Closed):
     @model_validator(mode="after")
     def _check_place(self) -> Options:
         if (self.name is None) == (self.path is None):
-            raise ValueError("give either `name` (with `revision`) or `path`")
-        if (self.name is None) != (self.revision is None):
-            raise ValueError("`name` needs `revision`, a commit of 40 hexadecimal digits, and `path` has none")
+            raise ValueError("give either `name` or `path`")
+        if self.name is None and self.revision is not None:
+            raise ValueError("`path` has no `revision`")
         return self
 
 
@@ -60,7 +60,7 @@ def weight_file(options: Options, folder: Path) -> Path:
         from zooalign.sources._hub import fetch_repository
 
         repository = options.hub_id or f"timm/{options.name}"
-        fetch_repository(repository, options.revision or "", folder, ("config.json", "model.safetensors"))
+        fetch_repository(repository, options.revision, folder, ("config.json", "model.safetensors"))
     if not file.is_file() or not (place / "config.json").is_file():
         message = f"{options.name or place.name!r} has no config.json and model.safetensors: nothing else is read"
         raise WeightsError(message)

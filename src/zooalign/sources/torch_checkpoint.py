@@ -1,4 +1,4 @@
-"""Published PyTorch checkpoints of a timm architecture: inside a package or a local file.
+"""Published PyTorch checkpoints of a timm architecture: inside a package, on a web server, or a local file.
 
 The file is read with `weights_only=True` (or as safetensors): nothing in it is executed.
 """
@@ -30,10 +30,16 @@ class Options(Closed):
 
     weights: PackagedFile | None = Field(default=None, description="Checkpoint inside an installed package.")
     path: str | None = Field(default=None, description="Checkpoint as a local file instead.")
+    url: str | None = Field(
+        default=None, pattern=r"^https?://[^\s]+/[A-Za-z0-9._-]+$", description="Checkpoint on a web server instead."
+    )
     architecture: str = Field(description="Name in timm.")
     architecture_options: dict[str, Any] = Field(default={}, description="Arguments of timm.create_model.")
     state_key: str | None = Field(default=None, description="Entry of the checkpoint that holds the weights.")
     prefix: str = Field(default="", description="Start of the keys to use; it is cut off.")
+    ignore: tuple[str, ...] = Field(
+        default=(), description="Starts of further keys, behind the prefix, to leave out: a projection head."
+    )
     keys: Literal["name", "position"] = Field(
         default="name",
         description="Match by name, or by position where both list the same tensors in execution order.",
@@ -44,8 +50,8 @@ class Options(Closed):
 
     @model_validator(mode="after")
     def _check_place(self) -> Options:
-        if (self.weights is None) == (self.path is None):
-            raise ValueError("give either `weights` (package and file) or `path`")
+        if sum(place is not None for place in (self.weights, self.path, self.url)) != 1:
+            raise ValueError("give exactly one of `weights` (package and file), `path` and `url`")
         return self
 
 
@@ -55,10 +61,15 @@ def weight_file(options: Options, folder: Path) -> Path:
     Raises
     ------
     WeightsError
-        If the package or file is missing.
+        If the package, file or server is missing.
     """
     if options.weights is not None:
         return options.weights.path()
+    if options.url is not None:
+        from zooalign.sources._download import fetch_file
+
+        file = folder / options.url.rpartition("/")[2]
+        return file if file.is_file() else fetch_file(options.url, folder)
     path = Path(options.path or "")
     if not path.is_file():
         raise WeightsError(f"there is no checkpoint {str(path)!r}: correct the row's `path`")
@@ -158,4 +169,4 @@ def _select(checkpoint: dict[str, Any], options: Options) -> dict[str, torch.Ten
     if not chosen:
         first = next(iter(checkpoint), "")
         raise WeightsError(f"no key of the checkpoint starts with {options.prefix!r}; the first is {first!r}")
-    return chosen
+    return {k: v for k, v in chosen.items() if not k.startswith(options.ignore)}

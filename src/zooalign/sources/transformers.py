@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from zooalign.models.model import LanguageModel
 
 VERSION = 1
+LOADS_PRECISION = True  # weights come from the file in the row's own precision
 
 
 class Options(Closed):
@@ -25,10 +26,14 @@ class Options(Closed):
     revision: str | None = Field(
         default=None,
         pattern=r"^[0-9a-f]{40}$",
-        description="Commit of the repository, 40 hexadecimal digits.",
+        description="Commit of the repository, 40 hexadecimal digits; default: the newest when it is first fetched.",
     )
     folder: PackagedFile | None = Field(default=None, description="Folder inside an installed package.")
     path: str | None = Field(default=None, description="Local folder.")
+    pickle: bool = Field(
+        default=False,
+        description="Read pytorch_model.bin, tensors only, where a repository has no safetensors.",
+    )
     trust_remote_code: bool = Field(default=False, description="Run code that lies beside the weights.")
     text_prefix: str = Field(default="", description="Put before every text, as the model was trained.")
     start_token: str | None = Field(
@@ -40,9 +45,8 @@ class Options(Closed):
     def _check_place(self) -> Options:
         if sum(x is not None for x in (self.hub_id, self.folder, self.path)) != 1:
             raise ValueError("give exactly one of `hub_id`, `folder` (package and file) and `path`")
-        if (self.hub_id is None) != (self.revision is None):
-            message = "`hub_id` needs `revision`, a commit of 40 hexadecimal digits, and no other place has one"
-            raise ValueError(message)
+        if self.hub_id is None and self.revision is not None:
+            raise ValueError("only `hub_id` has a `revision`")
         return self
 
 
@@ -55,15 +59,15 @@ def weight_file(options: Options, folder: Path) -> Path:
         If the place has no safetensors, or the hub cannot be reached.
     """
     place = _place(options, folder)
-    file = _weights(place)
+    file = _weights(place, options)
     if file is None and options.hub_id is not None:
         from zooalign.sources._hub import fetch_repository
 
-        patterns = (*FILES, "*.py") if options.trust_remote_code else FILES
-        fetch_repository(options.hub_id, options.revision or "", folder, patterns)
-        file = _weights(place)
+        fetch_repository(options.hub_id, options.revision, folder, _patterns(options))
+        file = _weights(place, options)
     if file is None:
-        raise WeightsError(f"{options.hub_id or place.name!r} has no model.safetensors: other formats are not loaded")
+        wanted = "pytorch_model.bin" if options.pickle else "model.safetensors: other formats are not loaded"
+        raise WeightsError(f"{options.hub_id or place.name!r} has no {wanted}")
     return file
 
 
@@ -72,12 +76,11 @@ def local_files(options: Options) -> list[Path]:
     if options.path is None:
         return []
     place = Path(options.path)
-    patterns = (*FILES, "*.py") if options.trust_remote_code else FILES
-    return [file for pattern in patterns for file in place.glob(pattern) if file.is_file()]
+    return [file for pattern in _patterns(options) for file in place.glob(pattern) if file.is_file()]
 
 
-def load(options: Options, weight_file: Path, folder: Path) -> LanguageModel:
-    """Load the model from files only.
+def load(options: Options, weight_file: Path, folder: Path, precision: str = "float32") -> LanguageModel:
+    """Load the model from files only, in a precision.
 
     Raises
     ------
@@ -90,7 +93,15 @@ def load(options: Options, weight_file: Path, folder: Path) -> LanguageModel:
         start_token=options.start_token,
         causal=options.causal,
         trust_remote_code=options.trust_remote_code,
+        pickle=options.pickle,
+        precision=precision,
     )
+
+
+def _patterns(options: Options) -> list[str]:
+    """Files that are read; of two formats of the weights, one."""
+    files = [pattern for pattern in FILES if not (options.pickle and pattern == "*.safetensors")]
+    return [*files, *(["*.bin"] if options.pickle else []), *(["*.py"] if options.trust_remote_code else [])]
 
 
 def _place(options: Options, folder: Path) -> Path:
@@ -99,6 +110,7 @@ def _place(options: Options, folder: Path) -> Path:
     return folder if options.path is None else Path(options.path)
 
 
-def _weights(place: Path) -> Path | None:
-    names = ("model.safetensors", "model.safetensors.index.json")
+def _weights(place: Path, options: Options) -> Path | None:
+    name = "pytorch_model.bin" if options.pickle else "model.safetensors"
+    names = (name, f"{name}.index.json")
     return next((place / name for name in names if (place / name).is_file()), None)

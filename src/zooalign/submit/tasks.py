@@ -64,7 +64,7 @@ class _OnModel(Task):
         if due:
             self._do(work, "build_dataset", self.dataset)
         for model in due:
-            self._do(work, "fetch_weights", model)
+            self._do(work, "fetch_weights", self.sweep.model(model).weights)
 
     def _models(self, work: Work) -> list[str]:
         """Models whose features the task reads or makes."""
@@ -156,7 +156,7 @@ class ShardExtraction(_OnModel):
             self.title,
             lambda report: extract_features(
                 self.sweep.model(self.model),
-                self.layout.weights(self.model),
+                self.layout.weights(self.sweep.model(self.model).weights),
                 self.layout.dataset(self.dataset),
                 path,
                 self.sweep.config.extraction.model_copy(update={"device": device}),

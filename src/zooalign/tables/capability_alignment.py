@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 1
+VERSION = 2
 SUFFIXES = (".csv", ".md")
 
 
@@ -64,7 +64,7 @@ def make(
     capability : DataFrame
         As `zooalign.results.read.read_capability` gives it.
     models : DataFrame
-        id, modality, family, objective, causal, control: every model of the sweep.
+        id, modality, family, objective, causal, control, intervention: every model of the sweep.
     options : Options
         Metric, k and datasets.
     csv_path, md_path : path
@@ -77,8 +77,8 @@ def make(
     Returns
     -------
     DataFrame
-        As written to the CSV, with numbers: id, modality, family, objective, control; value and standard
-        error per capability; and per dataset D
+        As written to the CSV, with numbers: id, modality, family, objective, control, intervention (empty for a
+        model as it was released); value and standard error per capability; and per dataset D
         `D_other` - mean score with the trained models of the other modality, `D_other_n` - how many,
         `D_rank` - 1 is the best of the trained models of this modality,
         `D_within` - mean score with the trained models of the same modality but itself, `D_within_n`;
@@ -91,10 +91,10 @@ def make(
 
     Notes
     -----
-    Random controls are in no mean; they have means of their own, and no rank. A mean over fewer partners
-    than others have says so in `reason` and gets no rank: over other partners, values do not compare.
-    Rows are sorted by modality (vision first), trained before control, rank, id. The same inputs in
-    whatever order give the same bytes; values have 6 decimals.
+    Random controls and interventions are in no mean; they have means of their own, and no rank. A mean over
+    fewer partners than others have says so in `reason` and gets no rank: over other partners, values do not
+    compare. Rows are sorted by modality (vision first), trained before interventions and controls, rank, id.
+    The same inputs in whatever order give the same bytes; values have 6 decimals.
     """
     import pandas as pd
 
@@ -108,6 +108,7 @@ def make(
             "family": r.family,
             "objective": r.objective,
             "control": bool(r.control),
+            "intervention": r.intervention,
         }
         for r in sorted(model_rows(models))
     }
@@ -169,6 +170,7 @@ def _add_alignment(
     pair_scores = scores(selected, options.symmetric)
     compared = set(selected["comparison"])
     complete: dict[str, dict[str, float]] = {"vision": {}, "language": {}}
+    ranked = {*trained(models, "vision"), *trained(models, "language")}
     for model, row in rows.items():
         modality = row["modality"]
         for kind, side in (("other", OTHER[modality]), ("within", modality)):
@@ -176,7 +178,7 @@ def _add_alignment(
             row[f"{dataset}_{kind}"], row[f"{dataset}_{kind}_n"] = mean.value, mean.n
             if kind == "other":
                 row[f"{dataset}_rank"] = None
-                if mean.complete and mean.value is not None and not row["control"]:
+                if mean.complete and mean.value is not None and model in ranked:
                     complete[modality][model] = mean.value
             # A comparison that the sweep does not make is no failure of a model.
             if _comparison(modality, side) in compared and (mean.missing or mean.value is None):
@@ -184,9 +186,9 @@ def _add_alignment(
                 reasons[model].append(
                     f"{dataset}: no score with {absent}" + (f" ({mean.n} in the mean)" if mean.n else "")
                 )
-    for ranked in complete.values():
-        for model, value in ranked.items():
-            rows[model][f"{dataset}_rank"] = 1 + sum(v > value for v in ranked.values())
+    for means in complete.values():
+        for model, value in means.items():
+            rows[model][f"{dataset}_rank"] = 1 + sum(v > value for v in means.values())
 
 
 def _comparison(modality: str, side: str) -> str:
@@ -196,7 +198,14 @@ def _comparison(modality: str, side: str) -> str:
 def _sorted(rows: list[dict[str, Any]], datasets: Sequence[str]) -> list[dict[str, Any]]:
     def key(row: dict[str, Any]) -> tuple[Any, ...]:
         rank = row.get(f"{datasets[0]}_rank") if datasets else None
-        return (row["modality"] != "vision", row["control"], rank is None, rank or 0, row["id"])
+        return (
+            row["modality"] != "vision",
+            row["control"],
+            row["intervention"] != "",
+            rank is None,
+            rank or 0,
+            row["id"],
+        )
 
     return sorted(rows, key=key)
 
@@ -235,6 +244,7 @@ def _markdown(
     lines += [
         "- A model without any score is in no mean.",
         "- † marks random controls: never trained, in no mean, without a rank.",
+        "- ‡ marks interventions: models changed on purpose, see their objective; in no mean, without a rank.",
         "- A model is not in its own mean.",
         "- Rank 1 is the highest mean with the other modality among the trained models of a modality.",
         "- ± is one standard error. An empty field is a value that there is not; the last column says why.",
@@ -263,7 +273,9 @@ def _chance_lines(alignment: pd.DataFrame, options: Options, datasets: list[str]
 
 
 def _cells(row: dict[str, Any], capabilities: list[str], datasets: list[str]) -> list[str]:
-    cells = [row["id"] + (" †" if row["control"] else ""), row["family"], row["objective"]]
+    mark = " †" if row["control"] else " ‡" if row["intervention"] else ""
+    changed = f" ({row['intervention']})" if row["intervention"] else ""
+    cells = [row["id"] + mark, row["family"], row["objective"] + changed]
     for name in capabilities:
         error = _number(row[f"{name}_se"])
         cells.append(_number(row[name]) + (f" ± {error}" if error else ""))

@@ -56,7 +56,7 @@ def weights(work: Work, model: str) -> Verdict:
     """Fetched for the model's row, and whole."""
     from zooalign.models.loading import fetched
 
-    folder, spec = work.layout.weights(model), work.sweep.model(model)
+    folder, spec = work.layout.weights(model), work.sweep.weights[model]
     record = _read(folder / "weights.json")
     if record is None:
         return _absent(folder / "weights.json", "never fetched")
@@ -95,7 +95,7 @@ def features(work: Work, dataset: str, model: str) -> Verdict:
 def _difference(work: Work, attributes: dict[str, Any], dataset: str, model: str) -> str:
     """Which key of the model's row, or what else, differs from what made the features."""
     former, now = attributes.get("model", {}), work.sweep.model(model).model_dump(mode="json")
-    keys = ("source", "options", "weights_sha256", "pooling", "precision", "storage_dtype")
+    keys = ("source", "options", "weights_sha256", "intervention", "pooling", "precision", "storage_dtype")
     changed = [f"{key} was {former.get(key)}, is {now[key]}" for key in keys if former.get(key) != now[key]]
     if attributes.get("dataset", {}).get("digest") != work.content_digest(dataset):
         changed.append(f"content of dataset {dataset} changed")

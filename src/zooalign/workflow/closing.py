@@ -47,11 +47,13 @@ def print_closing(work: Work, since: float = 0.0, head: int = 20) -> None:
         for name in columns:
             table.add_column(name.replace("_other", " alignment").replace("_", " "), justify="right")
         for row in rows[:head]:
-            mark = " †" if row["control"] == "True" else ""
+            mark = " †" if row["control"] == "True" else " ‡" if row["intervention"] else ""
             table.add_row(row["id"] + mark, row["modality"], *(_short(row.get(name, "")) for name in columns))
         console.print(table)
         if any(row["control"] == "True" for row in rows):
             console.print("† random control: never trained, in no mean and in no rank")
+        if any(row["intervention"] for row in rows):
+            console.print("‡ intervention: a model changed on purpose, in no mean and in no rank")
         if len(rows) > head:
             console.print(f"... and {len(rows) - head} more models in {path}")
         # What applies to a model and is not there; that an encoder has no bits per byte is no news.

@@ -201,7 +201,7 @@ def make_plan(sweep: Sweep, layout: Layout, cluster: bool = False, groups: Group
         cluster=cluster,
         submitted=_submitted(sweep) if cluster else (),
         pairs=sum(len(work.rows(item.parts[0])[item.parts[1]]) for item in work.due("align_row")),
-        weights_gib=sum(4 * m.parameters for m in sweep.models) / 2**30,
+        weights_gib=sum(map(costs.weight_bytes, sweep.weights.values())) / 2**30,
     )
 
 

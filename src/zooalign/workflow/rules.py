@@ -60,7 +60,7 @@ class FetchWeights(Rule):
     files_written, fetches, whole_folder = 4, True, True
 
     def parts(self, work: Work) -> list[Parts]:
-        return [(m.id,) for m in work.sweep.models]
+        return [(name,) for name in work.sweep.weights]
 
     def files(self, layout: Layout, *parts: str) -> list[Path]:
         return [layout.weights(*parts) / "weights.json"]
@@ -69,7 +69,7 @@ class FetchWeights(Rule):
         return checks.weights(work, *parts)
 
     def settings(self, work: Work, *parts: str) -> dict[str, Any]:
-        return {"spec": work.sweep.model(*parts), **work.common(self.name, parts)}
+        return {"spec": work.sweep.weights[parts[0]], **work.common(self.name, parts)}
 
     def run(self, work: Work, parts: Parts, report: Report) -> None:
         from zooalign.models.loading import fetch_weights
@@ -80,7 +80,7 @@ class FetchWeights(Rule):
         return costs.weights(sweep, *parts)
 
     def written(self, work: Work, *parts: str) -> float:
-        return 4.0 * work.sweep.model(*parts).parameters
+        return costs.weight_bytes(work.sweep.weights[parts[0]])
 
 
 class ExtractFeatures(Rule):
@@ -102,7 +102,7 @@ class ExtractFeatures(Rule):
         return [layout.features(*parts) / "zarr.json"]
 
     def needs(self, work: Work, *parts: str) -> Needs:
-        return [("build_dataset", parts[:1]), ("fetch_weights", parts[1:])]
+        return [("build_dataset", parts[:1]), ("fetch_weights", (work.sweep.model(parts[1]).weights,))]
 
     def check(self, work: Work, *parts: str) -> Verdict:
         return checks.features(work, *parts)
@@ -120,7 +120,7 @@ class ExtractFeatures(Rule):
 
         dataset, model = parts
         extract_features(
-            weights_folder=work.layout.weights(model),
+            weights_folder=work.layout.weights(work.sweep.model(model).weights),
             dataset_folder=work.layout.dataset(dataset),
             path=work.layout.features(dataset, model),
             report=report,
@@ -246,7 +246,8 @@ class MeasureCapability(Rule):
         capability, model = parts
         dataset = work.sweep.capability(capability).dataset
         runs = self.runs_model(work.sweep, parts)
-        source = ("fetch_weights", (model,)) if runs else ("extract_features", (dataset, model))
+        weights = work.sweep.model(model).weights
+        source = ("fetch_weights", (weights,)) if runs else ("extract_features", (dataset, model))
         return [("build_dataset", (dataset,)), source]
 
     def title(self, parts: Parts) -> str:

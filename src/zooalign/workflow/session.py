@@ -99,7 +99,7 @@ def check_files(configfiles: Iterable[Any]) -> None:
     ConfigError
         As `read_yaml`.
     """
-    from zooalign.config.manifest import read_yaml
+    from zooalign.config.reading import read_yaml
 
     for file in configfiles:
         if Path(file).suffix in (".yaml", ".yml") and Path(file).is_file():
@@ -125,6 +125,33 @@ def check_sizes(work: Work) -> None:
                     f"config.yaml, metrics.{name}: k = {k} needs more than {k} samples, and {dataset} has {n}: "
                     "choose a smaller k or a larger dataset."
                 )
+
+
+def check_permissions(work: Work) -> None:
+    """Refuse to make what the user may not write, before anything runs.
+
+    Raises
+    ------
+    ConfigError
+        Names the first such file or folder and whose it is.
+    """
+    from zooalign.errors import ConfigError
+
+    for item in filter(work.is_due, work.all_items()):
+        for file in work.files(*item):
+            there = next(path for path in (file, *file.parents) if path.exists())
+            if not os.access(there, os.W_OK):
+                raise ConfigError(
+                    f"{there} is {_owner(there)}'s, and you may not write it, which {item.rule} {item.name} must: "
+                    "correct the permissions (several people: a common group and umask 002, see docs/cluster.md)."
+                )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:  # a number that the machine has no name for
+        return f"user {path.stat().st_uid}"
 
 
 def any_of(names: Iterable[str]) -> str:
