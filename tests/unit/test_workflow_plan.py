@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from tests.unit.test_workflow_resources import CARDS, MODELS, model, overrides, sweep
 from zooalign.cli.plan_table import print_plan, summary_lines
 from zooalign.config.jobs import JobsConfig
+from zooalign.config.sweep import load_sweep
 from zooalign.errors import ConfigError
 from zooalign.layout import Layout
 from zooalign.planning import costs
@@ -210,3 +211,33 @@ def test_command_line_plans_for_a_cluster_where_there_is_one(monkeypatch, tmp_pa
     (tmp_path / "bin/sbatch").chmod(0o755)
     assert "submissions to SLURM" in said()
     assert "on this machine" in said("--local")
+
+
+def test_the_published_matrix_is_planned_whole(layout):
+    """78 x (20 + 71) models on the paper's set, with the cards of a usual cluster."""
+    config = {
+        "zoo": ["vision78", "paper", "newer-llms"],
+        "datasets": ["prh_1024"],
+        "metrics": {"mutual_knn": {"k": [10]}},
+        "figures": ["heat_map"],
+        "gpu_classes": [
+            {"model": "a40", "mem_mb": 46_000, "per_node": 8},
+            {"model": "a100", "mem_mb": 80_000, "per_node": 4},
+        ],
+    }
+    chosen = load_sweep(config, root=Path(__file__).parents[2])
+    plan = make_plan(chosen, layout, cluster=True)
+    n = 78 + 20 + 71
+    assert {r.rule: r.due for r in plan.rules if r.rule in ("fetch_weights", "extract_features", "align_row")} == {
+        "fetch_weights": n, "extract_features": n, "align_row": n,
+    }  # fmt: skip
+    assert plan.pairs == n * (n - 1) // 2
+    extract = next(r for r in plan.rules if r.rule == "extract_features")
+    classes = plan.gpu_classes
+    assert sum(jobs for jobs, _ in classes.values()) == n
+    assert sum(hours for _, hours in classes.values()) == pytest.approx(extract.gpu_hours)
+    assert {"a40", "2 x a100"} <= set(classes)  # 70 B parameters in 16 bits need two cards
+    assert plan.largest.gpus > 1
+    # 65 B parameters in their own 16 bits: the host needs little more than the file.
+    assert max(job.mem_mb for job in extract.jobs) < 260_000
+    assert "GPU hours by class: " in printed(plan)

@@ -50,6 +50,26 @@ def test_adding_a_vision_model_computes_one_pair_per_partner(sweep):
     assert receipt["computed_pairs"] == 4
 
 
+def test_a_variant_shares_the_weights_of_its_row(sweep):
+    own = {"extract_features": 1, "index_features": 1, "align_row": 1, "measure_capability": 1, **RESULTS}
+    sweep.models.append({"id": "vit_a_noise_0.5", "variant_of": "vit_a", "intervention": {"weight_noise": 0.5}})
+    assert sweep.due() == own  # no weights to fetch
+    before = sweep.bytes("alignment/synthetic/vit_a.parquet", "weights/vit_a/weights.json")
+    sweep.snakemake()
+    assert sweep.bytes(*before) == before
+    assert sweep.receipt("vit_a_noise_0.5")["computed_pairs"] == 4
+    assert not (sweep.folder / "results/weights/vit_a_noise_0.5").exists()
+    text = (sweep.folder / "results/tables/capability_alignment.md").read_text()
+    assert "vit_a_noise_0.5 †" in text  # vit_a was never trained, and that is what counts
+    sweep.models[-1]["intervention"]["weight_noise"] = 0.6
+    assert sweep.due() == own
+    assert "intervention was" in sweep.cli("status").stdout
+    # Without its row in the sweep, the variant still has the row's weights.
+    sweep.models[-1]["intervention"]["weight_noise"] = 0.5
+    sweep.config["models"] = [m["id"] for m in sweep.models if m["id"] != "vit_a"]
+    assert "fetch_weights" not in sweep.due()
+
+
 def test_editing_the_pooling_recomputes_the_pairs_of_that_model(sweep):
     before = sweep.receipts()
     sweep.models[0]["pooling"] = "mean"

@@ -49,7 +49,7 @@ pathvars:
 
 wildcard_constraints:
     dataset=session.any_of(SWEEP.catalogue),
-    model=session.any_of(m.id for m in SWEEP.models),
+    model=session.any_of({*SWEEP.weights, *(m.id for m in SWEEP.models)}),
     capability=session.any_of(c.id for c in SWEEP.config.capabilities),
     figure=session.any_of(SWEEP.config.figures),
 

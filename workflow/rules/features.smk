@@ -23,7 +23,7 @@ rule fetch_weights:
 rule extract_features:
     input:
         dataset="<results>/datasets/{dataset}/dataset.json",
-        weights="<results>/weights/{model}/weights.json",
+        weights=needed("extract_features", 1),  # of a variant those of its row
         due=due("extract_features"),
     output:
         update("<results>/features/{dataset}/{model}.zarr/zarr.json"),

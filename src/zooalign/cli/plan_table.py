@@ -80,6 +80,9 @@ def summary_lines(plan: Plan) -> list[str]:
         here = jobs - plan.submissions
         beside = f"; {here:,} jobs run where Snakemake runs" if here else ""
         lines.append(f"{plan.submissions:,} submissions to SLURM, without repetitions{beside}.")
+    if plan.gpu_classes:
+        parts = (f"{name} {hours:.2f} ({jobs:,} jobs)" for name, (jobs, hours) in plan.gpu_classes.items())
+        lines.append(f"GPU hours by class: {', '.join(parts)}.")
     if plan.largest:
         lines.append(f"Largest job: {_describe(plan.largest)}.")
     gpu, core = (sum(getattr(r, key) for r in plan.rules) for key in ("gpu_hours", "core_hours"))

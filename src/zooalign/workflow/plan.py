@@ -14,7 +14,7 @@ from zooalign.config.sweep import Sweep
 from zooalign.layout import Layout
 from zooalign.planning import costs
 from zooalign.planning.usage import Measured, measured_factors
-from zooalign.workflow.resources import item_needs, job_resources
+from zooalign.workflow.resources import gpu_class, item_needs, job_resources
 from zooalign.workflow.rules import RULES
 from zooalign.workflow.session import group
 from zooalign.workflow.work import Item, Work
@@ -76,6 +76,8 @@ class JobPlan:
         Estimated time, start included.
     gpus, cpus, mem_mb, limit_min : int
         What its first attempt asks for.
+    gpu_class : str
+        Its GPUs, as `resources.gpu_class` names them.
     """
 
     rule: str
@@ -86,6 +88,7 @@ class JobPlan:
     cpus: int
     mem_mb: int
     limit_min: int
+    gpu_class: str = ""
 
 
 @dataclass
@@ -149,7 +152,7 @@ class Plan:
     pairs : int
         Pairs of models to compare in rows that are due.
     weights_gib : float
-        Weights of all models in float32.
+        Weights of all models, in the precision that their sources read.
     """
 
     rules: list[RulePlan]
@@ -162,6 +165,15 @@ class Plan:
     def submissions(self) -> int:
         """Jobs that the cluster will see, if none has to be repeated."""
         return sum(len(r.jobs) for r in self.rules if r.rule in self.submitted)
+
+    @property
+    def gpu_classes(self) -> dict[str, tuple[int, float]]:
+        """Number of jobs and GPU hours, by class of GPU, that with most hours first."""
+        found: dict[str, tuple[int, float]] = {}
+        for job in (job for r in self.rules for job in r.jobs if job.gpus):
+            jobs, hours = found.get(job.gpu_class, (0, 0.0))
+            found[job.gpu_class] = (jobs + 1, hours + job.gpus * job.minutes / 60)
+        return dict(sorted(found.items(), key=lambda entry: (-entry[1][1], entry[0])))
 
     @property
     def largest(self) -> JobPlan | None:
@@ -251,6 +263,7 @@ def _job_plan(work: Work, items: Sequence[Item], seconds: Mapping[Item, float], 
         cpus=widest("cpus_per_task"),
         mem_mb=widest("mem_mb"),
         limit_min=int(height("runtime")),
+        gpu_class=gpu_class(work.sweep, rule, items[0].parts, work.cluster),
     )
 
 

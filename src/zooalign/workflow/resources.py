@@ -140,6 +140,19 @@ def job_resources(
     return asked
 
 
+# Memory of GPUs that are sold, GB: what a job needs where config.yaml lists no classes.
+_SOLD_GB = (8, 12, 16, 24, 32, 40, 48, 80, 141)
+
+
+def gpu_class(sweep: Sweep, rule: str, parts: tuple[str, ...], cluster: bool) -> str:
+    """The GPUs of an item's first attempt, for people: "a100", "2 x a100", "16 GB"; empty for none."""
+    if not uses_gpu(sweep, rule, parts, cluster):
+        return ""
+    gpus, mem_mb, model = _gpus(sweep, rule, parts, 1, cluster)
+    name = model or next((f"{size} GB" for size in _SOLD_GB if mem_mb <= 1000 * size), f"{mem_mb / 1000:,.0f} GB")
+    return name if gpus == 1 else f"{gpus} x {name}"
+
+
 def resource_overrides(sweep: Sweep, rule: str) -> tuple[str, ...]:
     """Which of the optional keys of :func:`job_resources` jobs of a rule can have.
 
