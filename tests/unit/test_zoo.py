@@ -145,6 +145,9 @@ def test_rows_of_folders_can_be_checked_and_swept(tmp_path):
     for spec in found:
         fetch_weights(spec, tmp_path / "weights" / spec.id)
         assert len(load_model(spec, tmp_path / "weights" / spec.id).layer_names) == spec.layers
+    wrong = found[1].model_copy(update={"layers": 7})
+    with pytest.raises(ConfigError, match="the row says layers: 7, its weights have 6"):
+        load_model(wrong, tmp_path / "weights/cnn")
     with pytest.raises(ConfigError, match="has a model 'cnn' already"):
         append(vision, zoo)
     (tmp_path / "empty").mkdir()

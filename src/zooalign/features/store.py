@@ -336,7 +336,8 @@ class FeatureWriter:
                 "Set storage_dtype: float32 in the model's row."
             )
         raise FeatureError(
-            f"{where}: NaN or infinite feature. Check the weights and the sample, or try precision: float32."
+            f"{where}: NaN or infinite feature. Check the weights and the sample; where precision is float16, "
+            "try bfloat16 or float32."
         )
 
     def finish(self, attributes: dict[str, Any]) -> None:

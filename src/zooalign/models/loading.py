@@ -182,7 +182,7 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
     Raises
     ------
     ConfigError
-        If the options are wrong, or modality or `causal` of the row contradict the model.
+        If the options are wrong, or modality, `causal` or `layers` of the row contradict the model.
     WeightsError
         If a file is missing or has changed since it was fetched, or an intervention does not apply.
     """
@@ -205,6 +205,11 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
         raise ConfigError(f"model {spec.id!r}: modality {spec.modality!r} is wrong, its source gives a {kind}")
     if isinstance(model, LanguageModel) and model.causal != spec.causal:
         raise ConfigError(f"model {spec.id!r}: the row says causal: {spec.causal}, its weights say {model.causal}")
+    if spec.intervention is None and spec.layers not in (None, len(model.layer_names)):
+        raise ConfigError(
+            f"model {spec.id!r}: the row says layers: {spec.layers}, its weights have {len(model.layer_names)}; "
+            "`zooalign zoo check` compares all rows"
+        )
     if spec.intervention is not None:
         with _named(spec):
             intervene(model, spec.intervention)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 VERSION = 2  # part of the digest of what this module determines
-# What a model in transformers' layout is read from.
-FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
 class TransformersLanguageModel(LanguageModel):

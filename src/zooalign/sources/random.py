@@ -88,7 +88,7 @@ def prepare(options: Options, weight_file: Path | None, folder: Path) -> None:
 
 def local_files(options: Options) -> list[Path]:
     """Configuration and tokenizer of a local folder."""
-    from zooalign.sources._language import FILES
+    from zooalign.sources._folders import FILES
 
     if options.path is None:
         return []

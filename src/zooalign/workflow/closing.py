@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
-def print_closing(work: Work, since: float = 0.0, head: int = 20) -> None:
+def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
     """Print what a run that succeeded made; the head of the table only if it is the sweep's.
 
     Parameters

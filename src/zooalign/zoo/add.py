@@ -187,6 +187,11 @@ def _of_config(config: dict[str, Any], options: dict[str, Any], folder: Path | N
     """The row of a language model of transformers."""
     from zooalign.sources._language import is_causal
 
+    if "image_size" in config or "num_channels" in config or "vision_config" in config:
+        raise WeightsError(
+            f"a model of type {config['model_type']!r} reads pictures: write its row by hand, with source "
+            "transformers_vision, or transformers for its text tower (config/README.md)"
+        )
     made = config_of(config) if folder is None else config_in(folder)
     causal = is_causal(made)
     facts = language_facts(made, causal=causal)
