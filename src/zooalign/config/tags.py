@@ -13,7 +13,7 @@ class Training(Closed):
     """What a model was trained on."""
 
     corpora: tuple[str, ...] = Field(default=(), description="Names of the training data, as its authors give them.")
-    across: bool = Field(
+    cross_modal: bool = Field(
         default=False,
         description="Whether the other modality supervised it: captions a vision model, images a language model.",
     )

@@ -363,7 +363,7 @@ def _write(
     if left_out:
         notes.append(f"left out, some scores missing: {', '.join(left_out)}")
     if unnamed:
-        notes.append(f"no room for {unnamed} names (all are in the table)")
+        notes.append(f"no room for {unnamed} name{'s' * (unnamed > 1)} (all are in the table)")
     if any(p.x_error for p in points):
         notes.append("bars: one standard error")
     figure.text(0.02, 0.012, ";  ".join(notes), fontsize=7.5, va="bottom")

@@ -171,7 +171,9 @@ def dataset(sweep: Sweep, name: str) -> tuple[float, float]:
 def weights(sweep: Sweep, model: str) -> tuple[float, float]:
     """The same of fetching a model's weights."""
     spec = sweep.weights[model]
-    return model_mem_mb(spec, 0), 5 + 2 * weight_bytes(spec) / 2**20 / LOAD_MB_PER_S
+    # Weights that are not converted are only copied and hashed.
+    converted = hasattr(kind("sources", spec.source), "prepare")
+    return model_mem_mb(spec, 0) if converted else BASE_MEM_MB, 5 + 2 * weight_bytes(spec) / 2**20 / LOAD_MB_PER_S
 
 
 def extraction(sweep: Sweep, dataset: str, model: str, gpu: bool) -> tuple[float, float]:

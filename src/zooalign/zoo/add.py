@@ -13,7 +13,15 @@ from zooalign.config.manifest import ModelSpec, read_models
 from zooalign.config.reading import parse
 from zooalign.errors import ConfigError, WeightsError
 from zooalign.storage.atomic import write_text
-from zooalign.zoo.facts import Facts, config_in, config_of, language_facts, published_size, timm_facts
+from zooalign.zoo.facts import (
+    Facts,
+    config_in,
+    config_of,
+    has_class_token,
+    language_facts,
+    published_size,
+    timm_facts,
+)
 
 # Parts of timm's tags that say how weights were trained, the most telling first.
 _TAGS = (
@@ -109,22 +117,12 @@ def _of_timm(name: str) -> dict[str, Any]:
         "options": {"name": name},
         "family": name.split(".")[0].split("_")[0],
         "objective": _objective(name),
-        "pooling": "cls" if facts_have_class_token(name) else "mean",
+        "pooling": "cls" if has_class_token(name) else "mean",
         **_numbers(facts),
         **({"licence": config.license} if getattr(config, "license", None) else {}),
         "homepage": f"https://huggingface.co/{config.hf_hub_id}{name if str(config.hf_hub_id).endswith('/') else ''}",
-        "training": {"corpora": [tag] if tag else [], "across": _objective(name) == "contrastive"},
+        "training": {"corpora": [tag] if tag else [], "cross_modal": _objective(name) == "contrastive"},
     }
-
-
-def facts_have_class_token(name: str) -> bool:
-    """Whether a network of timm has a class token."""
-    import torch
-
-    from zooalign.sources._vision import create
-
-    with torch.device("meta"):
-        return getattr(create(name, {}), "cls_token", None) is not None
 
 
 def _objective(name: str) -> str:
@@ -172,7 +170,7 @@ def _of_folder(folder: Path) -> dict[str, Any]:
             "options": {"path": str(folder)},
             "family": config["architecture"].split("_")[0],
             "objective": "supervised",
-            "pooling": "cls" if facts_have_class_token(config["architecture"]) else "mean",
+            "pooling": "cls" if has_class_token(config["architecture"]) else "mean",
             **_numbers(facts),
         }
     else:

@@ -129,6 +129,16 @@ def timm_facts(
     return Facts(parameters, len(widths), widths[-1], sum(widths), counter.get_total_flops() / 1e9)
 
 
+def has_class_token(name: str) -> bool:
+    """Whether a network of timm has a class token."""
+    import torch
+
+    from zooalign.sources._vision import create
+
+    with _quiet(), torch.device("meta"):
+        return getattr(create(name, {}), "cls_token", None) is not None
+
+
 def published_size(name: str) -> tuple[int, ...]:
     """Input size (C, H, W) of timm's published weights."""
     from zooalign.sources._torchvision import import_timm
