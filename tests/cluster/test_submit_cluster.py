@@ -215,7 +215,7 @@ def test_a_job_that_is_cancelled_from_outside_is_noticed(checkout):
 
 
 def test_too_many_time_limits_are_one_message(checkout):
-    job = checkout.submit("extract", "vit_0", "--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "40",
+    job = checkout.submit("extract", "vit_0", "--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "30",
                           "--max-requeues", "0", batch_s=2)  # fmt: skip
     assert job.wait() == 1
     assert "reached its time limit of 1 min 1 times and was not requeued again" in job.text

@@ -11,6 +11,7 @@ from zooalign.config.identity import features_digest
 from zooalign.config.intervention import Intervention
 from zooalign.config.manifest import ModelSpec
 from zooalign.errors import ConfigError, WeightsError
+from zooalign.models import interventions
 from zooalign.models.interventions import add_noise
 from zooalign.models.loading import fetch_weights, load_model
 
@@ -205,7 +206,7 @@ def test_what_does_not_apply_is_one_message(language, vision, loaded, fetched, z
 VARIANT = {"id": "broken", "variant_of": "tiny", "intervention": {"weight_noise": 0.2}}
 
 
-def test_a_variant_takes_all_but_its_change_from_its_row(checkout):  # noqa: F811
+def test_a_variant_takes_all_but_its_change_from_its_row(checkout, monkeypatch):  # noqa: F811
     sweep = checkout(models=[MODEL, VARIANT])
     variant = sweep.model("broken")
     assert variant.weights == "tiny"
@@ -217,6 +218,10 @@ def test_a_variant_takes_all_but_its_change_from_its_row(checkout):  # noqa: F81
     ]
     assert digests[0] == digests[2]
     assert len(set(digests)) == 3
+    monkeypatch.setattr(interventions, "VERSION", interventions.VERSION + 1)
+    raised = [features_digest(sweep.model(name), "content", {}) for name in ("tiny", "broken")]
+    assert raised[0] == digests[0]
+    assert raised[1] != digests[1]
     # Without its row in the sweep, too.
     assert list(checkout({"models": ["broken"]}, models=[MODEL, VARIANT]).weights) == ["tiny"]
 
