@@ -55,6 +55,10 @@ class MetricError(ZooalignError):
     """A metric is unknown or cannot be computed from what it was given."""
 
 
+# Most names that a message lists: a zoo of hundreds is still on a page, the 1,700 names of timm are not.
+_LISTED = 200
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Message for an unknown name, with the nearest names first.
 
@@ -76,8 +80,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     --------
     >>> unknown("metric", "mutal_knn", ["cka", "mutual_knn"])
     "unknown metric 'mutal_knn': did you mean 'mutual_knn'? Known: cka, mutual_knn."
+    >>> unknown("model", "x", map(str, range(1000)))[-19:]
+    '... (1,000 in all).'
     """
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     hint = f": did you mean {' or '.join(repr(n) for n in near)}?" if near else "."
-    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}."
+    listed = ", ".join(names[:_LISTED]) + (f", ... ({len(names):,} in all)" if len(names) > _LISTED else "")
+    return f"unknown {kind} {name!r}{hint} Known: {listed or 'none'}."

@@ -134,7 +134,7 @@ def test_what_slurm_refuses_is_submitted_again_when_the_rest_has_ended(copied):
     controller = copied.start(PATH=f"{sbatch.parent}:{os.environ['PATH']}")
     controller.wait()
     assert "Job violates accounting/QOS policy" in controller.text
-    assert "SLURM did not take 1 item (synthetic/vit_d); submitting again" in controller.text
+    assert "1 item (synthetic/vit_d) did not start" in controller.text
     assert copied.submissions() == {
         "extract_features": 1, "index_features": 1, "align_row": 1, "measure_capability": 1, **RESULTS,
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """Checkpoints from a web server, and tensors of pickles: resumed, recorded, never executed."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -23,13 +24,15 @@ class Served:
     """One file on a server; `stops` are bytes after which transfers break off."""
 
     def __init__(self, content):
-        self.content, self.stops, self.ranges = content, [], []
+        self.content, self.stops, self.ranges, self.version = content, [], [], '"1"'
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
                 wanted = self.headers.get("Range")
                 outer.ranges.append(wanted)
+                if self.headers.get("If-Range", outer.version) != outer.version:
+                    wanted = None
                 start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
                 if self.path != "/moco/checkpoint_0199.pth.tar":
                     self.send_error(404)
@@ -37,6 +40,7 @@ class Served:
                 part = outer.content[start:]
                 self.send_response(206 if wanted else 200)
                 self.send_header("Content-Length", str(len(part)))
+                self.send_header("ETag", outer.version)
                 self.end_headers()
                 self.wfile.write(part[: outer.stops.pop(0)] if outer.stops else part)
 
@@ -109,6 +113,28 @@ def test_a_file_that_is_not_there_is_asked_for_once(served, tmp_path):
         fetch_weights(spec(served.url), tmp_path / "moco")
     fetch_weights(spec(served.url), tmp_path / "moco")
     assert (tmp_path / "moco/checkpoint_0199.pth.tar").read_bytes() == served.content
+
+
+def test_two_versions_of_a_file_are_never_joined(served, tmp_path):
+    served.stops = [1_000_000] * 4
+    with pytest.raises(WeightsError, match="the transfer ended after"):
+        fetch_weights(spec(served.url), tmp_path / "moco")
+    other = bytes(len(served.content))
+    served.content, served.version = other, '"2"'
+    fetch_weights(spec(served.url), tmp_path / "moco")
+    assert (tmp_path / "moco/checkpoint_0199.pth.tar").read_bytes() == other
+
+
+def test_rows_that_name_one_file_fetch_it_once_and_the_cache_needs_no_network(served, tmp_path, monkeypatch):
+    rows = [spec(served.url).model_copy(update={"id": f"moco_{i}"}) for i in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda one: fetch_weights(one, tmp_path / one.id), rows))
+    assert served.ranges == [None]
+    assert {(tmp_path / one.id / "checkpoint_0199.pth.tar").read_bytes() for one in rows} == {served.content}
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    fetch_weights(rows[0], tmp_path / "elsewhere")
+    with pytest.raises(WeightsError, match="is not here: run"):
+        fetch_weights(spec(served.url.replace("0199", "0200")), tmp_path / "none")
 
 
 class Bomb:

@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from zooalign.models.loading import fetch_weights, load_model
+
 from .hub_server import serve
-from .test_sources_folders import save_tiny
+from .test_sources_folders import row, save_tiny
 
 FETCH = """\
 import json, sys
@@ -83,6 +85,13 @@ def test_a_repository_is_fetched_at_its_newest_commit_which_is_kept(hub, fetch, 
     assert fetch(folder="third", revision=hub.first)[0] == 0
 
 
+def test_a_record_of_a_former_repository_means_nothing_to_a_folder(hub, tmp_path):
+    (tmp_path / "weights.revision.json").write_text(json.dumps({"repository": "owner/tiny", "revision": hub.first}))
+    spec = row({"path": str(tmp_path / "saved")})
+    fetch_weights(spec, tmp_path / "weights")
+    assert load_model(spec, tmp_path / "weights").layer_names
+
+
 def test_a_transfer_that_breaks_off_goes_on_where_it_was(hub, fetch, tmp_path):
     whole = np.random.default_rng(0).bytes(25_000_000)  # the client writes 10 MB at a time
     hub.commit("owner/large", {**hub.files, "model.safetensors": whole})
@@ -122,6 +131,8 @@ def test_refusals_name_the_remedy(hub, fetch, tmp_path):
     said = fetch()[1]
     assert f"has no commit {hub.first}" in said
     assert "delete results/weights/MODEL.revision.json" in said
+    hub.commit("owner/evil", {**hub.files, "../../../evil.json": b"{}"})
+    assert "lists a file outside itself, '../../../evil.json'" in fetch("owner/evil", folder="evil")[1]
     hub.commit("owner/bare", {"pytorch_model.bin": b"pickle", "config.json": hub.files["config.json"]})
     assert "has no model.safetensors" in fetch("owner/bare", folder="bare")[1]
     (tmp_path / "weights.revision.json").write_text("{")

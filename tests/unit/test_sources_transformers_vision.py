@@ -117,6 +117,8 @@ def test_the_row_says_which_precision_is_loaded(tmp_path, pixels):
         {},
         {"do_center_crop": False, "size": {"height": 32, "width": 32}, "resample": 2},
         {"do_normalize": False},
+        {"size": {"shortest_edge": 49}, "crop_size": {"height": 32, "width": 32}},
+        {"size": {"shortest_edge": 32}, "crop_pct": 0.875, "image_processor_type": "ConvNextImageProcessor"},
     ],
 )
 def test_pixels_are_those_of_the_published_processor(tmp_path, changes):
@@ -138,4 +140,7 @@ def test_what_is_missing_is_named(tmp_path):
         load(row(tmp_path / "hub"), tmp_path / "weights")
     (tmp_path / "hub/preprocessor_config.json").write_text(json.dumps({**PUBLISHED, "resample": 9}))
     with pytest.raises(WeightsError, match="no preprocessing that is supported"):
+        read_preprocessing(tmp_path / "hub")
+    (tmp_path / "hub/preprocessor_config.json").write_text(json.dumps({**PUBLISHED, "rescale_factor": 1 / 127.5}))
+    with pytest.raises(WeightsError, match="not by 1/255"):
         read_preprocessing(tmp_path / "hub")

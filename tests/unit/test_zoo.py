@@ -153,6 +153,19 @@ def test_rows_of_folders_can_be_checked_and_swept(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightsError, match=r"config\.json"):
         describe(str(tmp_path / "empty"), licence="MIT")
+    (tmp_path / "empty/config.json").write_text("5")
+    with pytest.raises(WeightsError, match="no JSON object"):
+        describe(str(tmp_path / "empty"), licence="MIT")
+    (tmp_path / "empty/config.json").write_text("{}")
+    (tmp_path / "empty/other.safetensors").touch()
+    with pytest.raises(WeightsError, match=r"has no model\.safetensors"):
+        describe(str(tmp_path / "empty"), licence="MIT")
+    (tmp_path / "empty/model.safetensors").touch()
+    with pytest.raises(WeightsError, match="names neither `model_type`"):
+        describe(str(tmp_path / "empty"), licence="MIT")
+    (tmp_path / "flow.yaml").write_text(yaml.safe_dump({"models": [vision]}, default_flow_style=True))
+    with pytest.raises(ConfigError, match="`models` must be its last key"):
+        append(row, tmp_path / "flow.yaml")
 
 
 def test_a_row_of_the_hub_has_its_commit_licence_and_architecture(tmp_path):

@@ -142,10 +142,12 @@ def grouped(rule):
 
 def check_start():
     """Refuse what cannot be done, before anything is submitted."""
+    session.let_sigterm_in(workflow.scheduler)
     problem = session.check_touch(WORK) if workflow.touch else ""
     if problem:
         raise WorkflowError(problem)
     try:
+        session.check_permissions(WORK, folders=True)
         session.own_results(WORK)
     except ZooalignError as error:
         raise WorkflowError(str(error))

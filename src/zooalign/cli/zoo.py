@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,13 +41,13 @@ def list_models(
     """List models with what tells them apart, and the published models that cannot be had."""
     from rich.table import Table
 
-    from zooalign.config.manifest import read_zoo_file
+    from zooalign.config.manifest import read_zoo, read_zoo_file, zoo_files
 
-    paths = _paths(files, config)
+    zoo = _zoo(files, config)
     wanted = {"modality": modality, "family": family, "objective": objective, "tuned": tuned}
     models = [
         spec
-        for spec in _read(paths)
+        for spec in read_zoo(*zoo)
         if all(value is None or getattr(spec, key) == value for key, value in wanted.items())
         and (released_after is None or (spec.released or "") > released_after)
         and (largest is None or spec.parameters <= largest * 1e9)
@@ -60,7 +61,7 @@ def list_models(
                       str(spec.layers or ""), spec.released or "", spec.licence, _notes(spec))  # fmt: skip
     console = _console()
     console.print(table)
-    for missing in (one for path in paths for one in read_zoo_file(path).unavailable):
+    for missing in (one for path in zoo_files(*zoo) for one in read_zoo_file(path).unavailable):
         console.print(f"not available: {missing.n} x {missing.of}; {missing.needs}", markup=False, soft_wrap=True)
 
 
@@ -73,9 +74,10 @@ def show(
     """Show a model's row with every default, and what `check` says of it."""
     import yaml
 
+    from zooalign.config.manifest import read_zoo
     from zooalign.zoo.check import check_row
 
-    models = {spec.id: spec for spec in _read(_paths(files, config))}
+    models = {spec.id: spec for spec in read_zoo(*_zoo(files, config))}
     if model not in models:
         raise ConfigError(unknown("model", model, models))
     row = models[model].model_dump(mode="json", exclude_none=True)
@@ -89,9 +91,10 @@ def check(files: FilesArgument = None, config: ConfigOption = Path("config.yaml"
     """Build every architecture without weights and compare it with its row; needs no network."""
     from rich.progress import track
 
+    from zooalign.config.manifest import read_zoo
     from zooalign.zoo.check import check_rows
 
-    models = _read(_paths(files, config))
+    models = read_zoo(*_zoo(files, config))
     console = _console()
     rows = check_rows(models)
     steps = track(rows, "checking", len(models), console=console) if sys.stdout.isatty() else rows
@@ -132,24 +135,19 @@ def add(
     print(f"# appended to {to}: read it once; objective, family and training are what the name says")
 
 
-def _paths(files: list[str] | None, config: Path) -> list[Path]:
-    """Zoo files that are named, or that the configuration names, with those that they include."""
-    from zooalign.config.manifest import zoo_files
+def _zoo(files: list[str] | None, config: Path) -> tuple[list[str], Callable[[str], Path]]:
+    """Zoo files that are named, or that the configuration names, and where a path leads; as `read_zoo` takes them."""
     from zooalign.config.reading import read_yaml
 
-    names = files or read_yaml(config).get("zoo") or []
     roots = [Path(), config.resolve().parent]
-    return zoo_files(names, lambda path: next((root / path for root in roots if (root / path).exists()), Path(path)))
 
+    def resolve(path: str) -> Path:
+        return next((root / path for root in roots if (root / path).exists()), Path(path))
 
-def _read(paths: list[Path]) -> list[ModelSpec]:
-    from zooalign.config.manifest import check_unique, read_models
-
-    rows: list[tuple[ModelSpec, Path]] = []
-    for path in paths:
-        rows += [(spec, path) for spec in read_models(path, [spec for spec, _ in rows])]
-    check_unique(rows)
-    return [spec for spec, _ in rows]
+    names = files or read_yaml(config).get("zoo")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{config}: zoo: expected a list of zoo files.")
+    return names, resolve
 
 
 def _billions(parameters: int) -> str:

@@ -219,6 +219,26 @@ def zoo_files(names: Iterable[str], resolve: Callable[[str], Path]) -> list[Path
     return list(files)
 
 
+def read_zoo(names: Iterable[str], resolve: Callable[[str], Path]) -> list[ModelSpec]:
+    """Every model of the zoo files that are named, and of those that these include, in their order.
+
+    Parameters
+    ----------
+    names, resolve
+        As in :func:`zoo_files`.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`zoo_files` and :func:`read_models`; also if two rows share an id.
+    """
+    rows: list[tuple[ModelSpec, Path]] = []
+    for path in zoo_files(names, resolve):
+        rows += [(spec, path) for spec in read_models(path, [spec for spec, _ in rows])]
+    check_unique(rows)
+    return [spec for spec, _ in rows]
+
+
 # What a variant may say itself; all else is its row's.
 _OWN = ("id", "variant_of", "intervention", "notes")
 

@@ -14,10 +14,8 @@ from zooalign.config.manifest import (
     DatasetSpec,
     ModelSpec,
     check_options,
-    check_unique,
     read_datasets,
-    read_models,
-    zoo_files,
+    read_zoo,
 )
 from zooalign.config.reading import check_values, parse, read_yaml
 from zooalign.config.schema import COMPARISONS, CapabilityConfig, Comparison, Config
@@ -169,16 +167,13 @@ def load_sweep(config: dict[str, Any], root: Path | str | Sequence[Path | str] =
     # Values given on the command line have not been in a file.
     check_values(config, "config.yaml")
     parsed: Config = parse(Config, config, "config.yaml")
-    rows: list[tuple[ModelSpec, Path]] = []
-    for file in zoo_files(parsed.zoo, resolve):
-        rows += [(spec, file) for spec in read_models(file, [spec for spec, _ in rows])]
-    check_unique(rows)
+    rows = read_zoo(parsed.zoo, resolve)
     catalogue = {
         name: _with_paths(spec, resolve) for name, spec in read_datasets(resolve(parsed.dataset_files)).items()
     }
-    models, left_out = _chosen(parsed, [spec for spec, _ in rows])
+    models, left_out = _chosen(parsed, rows)
     sweep = Sweep(
-        parsed, tuple(models), catalogue, left_out, _failures(parsed, resolve), tuple(s.id for s, _ in rows)
+        parsed, tuple(models), catalogue, left_out, _failures(parsed, resolve), tuple(spec.id for spec in rows)
     )
     _check_metrics(parsed)
     _check_datasets(sweep)

@@ -106,7 +106,7 @@ def _at_recorded_revision(options: Any, recorded: Path) -> Any:
     if getattr(options, "revision", "given") is not None or not recorded.exists():
         return options
     repository, revision = _revision(recorded)
-    named = options.hub_id or f"timm/{options.name}"
+    named = options.hub_id or f"timm/{getattr(options, 'name', None)}"
     return options.model_copy(update={"revision": revision}) if repository == named else options
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
@@ -14,15 +15,20 @@ from zooalign.sources._packages import PackagedFile
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 
 
+Revision = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[0-9a-f]{40}$",
+        description="Commit of the repository, 40 hexadecimal digits; default: the newest when it is first fetched.",
+    ),
+]
+
+
 class FolderOptions(Closed):
     """Where the model lies; exactly one of hub_id, package folder and path."""
 
     hub_id: str | None = Field(default=None, description="Repository on the hub, owner/name.")
-    revision: str | None = Field(
-        default=None,
-        pattern=r"^[0-9a-f]{40}$",
-        description="Commit of the repository, 40 hexadecimal digits; default: the newest when it is first fetched.",
-    )
+    revision: Revision = None
     folder: PackagedFile | None = Field(default=None, description="Folder inside an installed package.")
     path: str | None = Field(default=None, description="Local folder.")
     pickle: bool = Field(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from zooalign.errors import WeightsError
 from zooalign.network import remedy
+from zooalign.provenance import file_sha256, read_object
 from zooalign.storage.atomic import write_json
 
 REVISION = "revision.json"
@@ -75,6 +76,9 @@ def fetch_repository(repository: str, revision: str | None, folder: Path, patter
         return _from_cache(repository, revision, folder, patterns)
     info = _ask(repository, revision)
     wanted = list(filter_repo_objects(info.siblings or [], allow_patterns=list(patterns), key=lambda s: s.rfilename))
+    for sibling in wanted:
+        if Path(sibling.rfilename).is_absolute() or ".." in Path(sibling.rfilename).parts:
+            raise WeightsError(f"{at} lists a file outside itself, {sibling.rfilename!r}: nothing of it was fetched")
     cache = Path(constants.HF_HUB_CACHE)
     _check_space(cache, sum(s.size or 0 for s in wanted), at)
     for attempt in (1, 2):
@@ -123,13 +127,11 @@ def read_card(repository: str) -> Card:
     WeightsError
         As :func:`fetch_repository`.
     """
-    import json
-
     from huggingface_hub import hf_hub_download
 
     info = _ask(repository, None)
     try:
-        config = json.loads(Path(hf_hub_download(repository, "config.json", revision=info.sha)).read_bytes())
+        config = read_object(Path(hf_hub_download(repository, "config.json", revision=info.sha)))
     except Exception as error:
         raise _refusal(repository, None, error) from error
     licence = getattr(info.card_data, "license", None) if info.card_data else None
@@ -184,8 +186,6 @@ def _check_space(cache: Path, size: int, at: str) -> None:
 
 def _is_whole(file: Path, sibling: Any) -> bool:
     """Whether a file has the size and, if it is a large one, the checksum that the hub states."""
-    from zooalign.provenance import file_sha256
-
     if not file.is_file() or (sibling.size is not None and file.stat().st_size != sibling.size):
         return False
     return sibling.lfs is None or file_sha256(file) == sibling.lfs.sha256

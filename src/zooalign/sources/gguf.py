@@ -79,8 +79,7 @@ def prepare(options: Options, weight_file: Path, folder: Path) -> None:
         state = load_gguf_checkpoint(
             str(weight_file), return_tensors=True, model_to_load=module, torch_dtype=torch.float32
         )["tensors"]
-    # NotImplementedError is what transformers raises for an architecture that it cannot read from GGUF.
-    except (ValueError, KeyError, NotImplementedError) as error:
+    except (ValueError, KeyError, RuntimeError) as error:  # of these, the last for an architecture it cannot read
         raise WeightsError(f"{weight_file.name} is not a GGUF file that transformers can read: {error}") from error
     head, embedding = "lm_head.weight", module.get_input_embeddings().weight
     if module.config.tie_word_embeddings and head not in state:  # the file keeps one copy of tied weights

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from zooalign.closed import Closed
 from zooalign.errors import WeightsError
+from zooalign.sources._folders import Revision
 from zooalign.sources._preprocessing import Preprocessing, from_timm_config
 from zooalign.sources._torchvision import import_timm
 from zooalign.sources._vision import TimmVisionModel
@@ -25,11 +26,7 @@ class Options(Closed):
 
     name: str | None = Field(default=None, description="Name in timm with its tag; also that of the hub repository.")
     hub_id: str | None = Field(default=None, description="Repository on the hub where it is not timm/name.")
-    revision: str | None = Field(
-        default=None,
-        pattern=r"^[0-9a-f]{40}$",
-        description="Commit of the repository, 40 hexadecimal digits; default: the newest when it is first fetched.",
-    )
+    revision: Revision = None
     path: str | None = Field(default=None, description="Local folder with config.json and model.safetensors.")
     image_size: int | None = Field(default=None, gt=0, description="Edge in pixels, where not the weights' own.")
     pooled: bool | None = Field(default=None, description="Add the pooled feature as a last layer.")

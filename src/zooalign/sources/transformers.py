@@ -27,20 +27,8 @@ class Options(_folders.FolderOptions):
     causal: bool | None = Field(default=None, description="Load the next-token head; None: as its config says.")
 
 
-def weight_file(options: Options, folder: Path) -> Path:
-    """Find the weights, or the index of their shards; a hub repository is fetched into `folder`.
-
-    Raises
-    ------
-    WeightsError
-        If the place has no weights in the format that the row allows, or the hub cannot be reached.
-    """
-    return _folders.weight_file(options, folder)
-
-
-def local_files(options: Options) -> list[Path]:
-    """Weights, configuration, tokenizer and permitted code of a local folder."""
-    return _folders.local_files(options)
+weight_file = _folders.weight_file
+local_files = _folders.local_files
 
 
 def load(options: Options, weight_file: Path, folder: Path, precision: str = "float32") -> LanguageModel:

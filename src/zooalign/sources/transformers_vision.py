@@ -6,6 +6,7 @@ One download serves both towers: the language row of CLIP or SigLIP names the sa
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ LOADS_PRECISION = True  # weights come from the file in the row's own precision
 _TOWERS = {"clip": "CLIPVisionModel", "siglip": "SiglipVisionModel", "metaclip_2": "MetaClip2VisionModel"}
 # Pillow's filters by number, as preprocessor_config.json has them.
 _FILTERS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+# Edge from which ConvNeXt's processor resizes both edges and crops nothing.
+_WARPED_FROM = 384
 
 
 class Options(_folders.FolderOptions):
@@ -91,20 +94,8 @@ class TransformersVisionModel(VisionModel):
         return VisionLayer(state[:, : self._prefix], state[:, self._prefix :])
 
 
-def weight_file(options: Options, folder: Path) -> Path:
-    """Find the weights, or the index of their shards; a hub repository is fetched into `folder`.
-
-    Raises
-    ------
-    WeightsError
-        If the place has no weights in the format that the row allows, or the hub cannot be reached.
-    """
-    return _folders.weight_file(options, folder)
-
-
-def local_files(options: Options) -> list[Path]:
-    """Weights, configuration and permitted code of a local folder."""
-    return _folders.local_files(options)
+weight_file = _folders.weight_file
+local_files = _folders.local_files
 
 
 def load(options: Options, weight_file: Path, folder: Path, precision: str = "float32") -> VisionModel:
@@ -155,19 +146,39 @@ def read_preprocessing(place: Path) -> Preprocessing:
     except (OSError, ValueError) as error:
         raise WeightsError(f"{file.name} cannot be read ({error}): {advice}") from error
     try:
-        size, crop = _edges(config["size"]), _edges(config.get("crop_size") or config["size"])
-        cropped = config.get("do_center_crop", "crop_size" in config)
-        height, width = crop if cropped else size
+        if not config.get("do_resize", True) or not config.get("do_rescale", True):
+            raise ValueError("it does not resize, or does not divide by 255")
+        if abs(config.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-9:
+            raise ValueError(f"it multiplies by {config['rescale_factor']}, not by 1/255")
+        size, share = _edges(config["size"]), config.get("crop_pct")
+        if share is not None and size[0] < _WARPED_FROM:  # ConvNeXt's: the size is that of the crop
+            size, crop, cropped = (math.floor(size[0] / share),) * 2, size, True
+        else:
+            cropped = config.get("do_center_crop", "crop_size" in config)
+            crop = _edges(config.get("crop_size") or config["size"]) if cropped else size
+        whole = cropped or ("shortest_edge" in config["size"] and share is None)
         return Preprocessing(
-            input_size=(3, height, width),
+            input_size=(3, *crop),
             interpolation=_FILTERS[int(config["resample"])],  # type: ignore[arg-type]
             mean=tuple(config["image_mean"]) if config.get("do_normalize", True) else (0.0, 0.0, 0.0),
             std=tuple(config["image_std"]) if config.get("do_normalize", True) else (1.0, 1.0, 1.0),
-            crop_pct=height / size[0] if cropped else 1.0,
-            crop_mode="center" if cropped or "shortest_edge" in config["size"] else "squash",
+            crop_pct=_share(crop[0], size[0]),
+            crop_mode="center" if whole else "squash",
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{file.name} gives no preprocessing that is supported ({error}): {advice}") from error
+
+
+def _share(crop: int, edge: int) -> float:
+    """Crop over edge, so that dividing by it gives the edge again.
+
+    Examples
+    --------
+    >>> math.floor(256 / _share(256, 372)), math.floor(256 / (256 / 372))
+    (372, 371)
+    """
+    share = crop / edge
+    return share if math.floor(crop / share) == edge else math.nextafter(share, 0.0)
 
 
 def _edges(size: Any) -> tuple[int, int]:

@@ -60,10 +60,10 @@ def find_failures(work: Work, failed: Iterable[Item]) -> dict[str, dict[str, str
 
 
 def find_refused(work: Work, failed: Iterable[Item], since: float) -> set[Item]:
-    """Items of failed jobs that never started in this run: SLURM did not take their jobs, or lost them.
+    """Items of failed jobs that never started in this run.
 
-    A limit of submitted jobs, a controller that restarts: what was refused may be accepted when the other jobs have
-    ended. None in a second pass, so that each is submitted again once.
+    SLURM did not take their jobs (a limit, a controller that restarts), or they were put together with one that
+    failed: they may run when the other jobs have ended. None in a second pass, so that each is submitted again once.
 
     Parameters
     ----------
@@ -120,7 +120,8 @@ def second_pass(
     if new:
         _say(f"{_some(new)} failed for good; finishing everything that can be done without them.")
     if refused:
-        _say(f"SLURM did not take {_some([(item.rule, item.name) for item in sorted(refused)])}; submitting again.")
+        names = _some([(item.rule, item.name) for item in sorted(refused)])
+        _say(f"{names} did not start (refused by SLURM, or put together with what failed); submitting again.")
     try:
         return _run(again(sys.argv, os.path.abspath(path)), folder) == 0
     finally:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, chdir, suppress
@@ -127,8 +128,16 @@ def check_sizes(work: Work) -> None:
                 )
 
 
-def check_permissions(work: Work) -> None:
+def check_permissions(work: Work, folders: bool = False) -> None:
     """Refuse to make what the user may not write, before anything runs.
+
+    Parameters
+    ----------
+    work : Work
+        The sweep.
+    folders : bool
+        Whether folders count, too, that new files go to. Without, as for a dry run of somebody who only looks, what
+        Snakemake refuses as well, but with the remedy.
 
     Raises
     ------
@@ -140,7 +149,7 @@ def check_permissions(work: Work) -> None:
     for item in filter(work.is_due, work.all_items()):
         for file in work.files(*item):
             there = next(path for path in (file, *file.parents) if path.exists())
-            if not os.access(there, os.W_OK):
+            if (folders or there == file) and not os.access(there, os.W_OK):
                 raise ConfigError(
                     f"{there} is {_owner(there)}'s, and you may not write it, which {item.rule} {item.name} must: "
                     "correct the permissions (several people: a common group and umask 002, see docs/cluster.md)."
@@ -261,6 +270,16 @@ def check_touch(work: Work) -> str:
     )
 
 
+def let_sigterm_in(scheduler: Any) -> None:
+    """Let Snakemake hear SIGTERM whatever it is doing.
+
+    Its handler (9.27, `JobScheduler.exit_gracefully`) runs in the main thread and takes a lock that the same thread
+    holds while it finishes jobs: a run that got the signal then waited for itself for ever.
+    """
+    if isinstance(getattr(scheduler, "_lock", None), type(threading.Lock())):
+        scheduler._lock = threading.RLock()
+
+
 def item_of(rule: str, wildcards: Mapping[str, str]) -> Item | None:
     """The item of a job of Snakemake, by its rule and wildcards; None for rules that only gather others."""
     for name in RULES:
@@ -327,9 +346,9 @@ def end(
     failures = closing.finish_without_failed(work, [item for item in items if item], interrupted, folder, started())
     if failures:
         _at_the_end(closing.print_failures, work, failures, started())
-    elif not any(map(Work(work.sweep, work.layout, work.cluster).is_due, work.all_items())):
+    elif not interrupted and not any(map(Work(work.sweep, work.layout, work.cluster).is_due, work.all_items())):
         _end_with(0)
-        note = "zooalign: everything is done; what SLURM had refused was accepted the second time."
+        note = "zooalign: everything is done; what had not started did so the second time."
         _at_the_end(partial(print, note, file=sys.stderr))
     if work.cluster:
         _at_the_end(_print_left, os.getcwd())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import yaml
 from zooalign.config.manifest import ModelSpec, read_models
 from zooalign.config.reading import parse
 from zooalign.errors import ConfigError, WeightsError
+from zooalign.provenance import file_sha256, read_object
 from zooalign.storage.atomic import write_text
 from zooalign.zoo.facts import (
     Facts,
@@ -88,8 +88,15 @@ def append(row: dict[str, Any], path: Path) -> None:
     written = yaml.safe_dump([row], sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
     indented = "".join(f"  {line}\n" for line in written.splitlines())
     whole = text.rstrip("\n") + "\n\n" + indented
-    if list(yaml.safe_load(whole))[-1] != "models":
-        raise ConfigError(f"{path}: `models` must be its last key, so that a row can be appended.")
+    try:
+        last = list(yaml.safe_load(whole))[-1]
+    except yaml.YAMLError:  # rows in brackets, or indented otherwise
+        last = None
+    if last != "models":
+        raise ConfigError(
+            f"{path}: a row cannot be appended: `models` must be its last key, with rows as lines that begin with "
+            "two spaces and a dash."
+        )
     write_text(path, whole)
 
 
@@ -150,12 +157,13 @@ def _of_repository(repository: str) -> dict[str, Any]:
 def _of_folder(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_object(file)
     except (OSError, ValueError) as error:
         raise WeightsError(f"{str(file)!r} cannot be read ({error}): a folder needs config.json") from error
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        raise WeightsError(f"{str(folder)!r} has no .safetensors file: save the model with safe_serialization=True")
+    names = ("model.safetensors.index.json", "model.safetensors")
+    weights = next((folder / name for name in names if (folder / name).is_file()), None)
+    if weights is None:
+        raise WeightsError(f"{str(folder)!r} has no model.safetensors: save the model with safe_serialization=True")
     if "model_type" in config:
         row = _of_config(config, {"path": str(folder)}, folder)
     elif "architecture" in config:
@@ -175,16 +183,15 @@ def _of_folder(folder: Path) -> dict[str, Any]:
         }
     else:
         raise WeightsError(f"{str(file)!r} names neither `model_type` (transformers) nor `architecture` (timm)")
-    index = folder / "model.safetensors.index.json"
-    from zooalign.provenance import file_sha256
-
-    return {**row, "weights_sha256": file_sha256(index if index.exists() else folder / "model.safetensors")}
+    return {**row, "weights_sha256": file_sha256(weights)}
 
 
 def _of_config(config: dict[str, Any], options: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:
     """The row of a language model of transformers."""
     from zooalign.sources._language import is_causal
 
+    if "model_type" not in config:
+        raise WeightsError("its config.json names no `model_type`: it is no model of transformers")
     if "image_size" in config or "num_channels" in config or "vision_config" in config:
         raise WeightsError(
             f"a model of type {config['model_type']!r} reads pictures: write its row by hand, with source "

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zooalign.errors import WeightsError
@@ -49,8 +50,6 @@ def facts_of(spec: ModelSpec) -> Facts | None:
     WeightsError
         If the library does not know the architecture, its tag or its options.
     """
-    from pathlib import Path
-
     options = spec.options
     if spec.source == "timm" and options.get("name"):
         return timm_facts(options["name"], image_size=options.get("image_size"), pooled=options.get("pooled"))
@@ -197,7 +196,7 @@ def config_of(architecture: dict[str, Any]) -> Any:
         ) from error
 
 
-def config_in(folder: Any) -> Any:
+def config_in(folder: Path) -> Any:
     """Configuration of transformers in a local folder; raises WeightsError if there is none."""
     from zooalign.sources._torchvision import import_transformers
 
