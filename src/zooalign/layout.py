@@ -31,6 +31,10 @@ class Layout:
         """Folder of a model's prepared weights; `weights.json` is written last."""
         return self.results / "weights" / model
 
+    def removed(self, model: str) -> Path:
+        """Record that a model's weights were removed after the last job that read them."""
+        return self.results / "weights" / f"{model}.removed.json"
+
     def features(self, dataset: str, model: str) -> Path:
         """FeatureStore; `zarr.json` comes with the rename of the whole folder."""
         return self.results / "features" / dataset / f"{model}.zarr"

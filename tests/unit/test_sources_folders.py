@@ -59,7 +59,7 @@ def save_tokenizer(folder: Path) -> Any:
     return fast
 
 
-def save_tiny(folder: Path, kind: str) -> Any:
+def save_tiny(folder: Path, kind: str, seed: int = 0) -> Any:
     """A random model of a family of the large zoo with a tokenizer trained here, as hub folders are."""
     transformers = import_transformers()
     fast = save_tokenizer(folder)
@@ -74,7 +74,7 @@ def save_tiny(folder: Path, kind: str) -> Any:
         if kind in ("Gemma3Text", "Qwen3"):
             shape["head_dim"] = 8
         config = getattr(transformers, f"{kind}Config")(**shape, **ids)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     auto = transformers.AutoModel if kind == "Bert" else transformers.AutoModelForCausalLM
     auto.from_config(config).save_pretrained(folder)
     return config

@@ -80,6 +80,7 @@ def overrides(rule="extract_features", **keys):
 ITEMS = {
     "build_dataset": ("shapes",),
     "fetch_weights": ("eyes",),
+    "remove_weights": ("eyes",),
     "extract_features": ("shapes", "eyes"),
     "index_features": ("shapes", "eyes"),
     "align_row": ("shapes", "eyes"),

@@ -1,7 +1,9 @@
 rule measure_capability:
     input:
         dataset=needed("measure_capability", 0),
-        source=needed("measure_capability", 1),
+        # Weights, or features where the kind of capability reads those.
+        weights=weights_for("measure_capability"),
+        features=needed("measure_capability", "extract_features"),
         due=due("measure_capability"),
     output:
         update("<results>/capability/{capability}/{model}.json"),
@@ -18,6 +20,7 @@ rule measure_capability:
         **asks_for("measure_capability"),
     params:
         **given("measure_capability"),
+        source=lambda w: WORK.source_folder(w.capability, w.model),
     message:
         "Capability {wildcards.capability} of {wildcards.model}"
     script:

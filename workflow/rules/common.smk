@@ -38,6 +38,7 @@ if workflow.is_main_process:
     session.settle(WORK)
     try:
         session.check_sizes(WORK)
+        session.check_bound(WORK)
         session.check_permissions(WORK)
     except ZooalignError as error:
         raise WorkflowError(str(error))
@@ -83,10 +84,33 @@ def due(rule, *fixed):
 
 
 def needed(rule, place=None):
-    """Outputs that a job is made from: all, or the one at a place."""
+    """Outputs that a job is made from: all, the one at a place, or those of a rule."""
     return lambda w: session.needed_files(
         WORK, Item(rule, parts_of(rule, (), w)), place
     )
+
+
+def weights_for(rule):
+    """Weights that a job runs with; none where they were removed and what was made with them is done."""
+
+    def files(wildcards):
+        if workflow.is_main_process:
+            WORK.anew = session.make_anew(forced())
+        return session.weights_for(WORK, Item(rule, parts_of(rule, (), wildcards)))
+
+    return files
+
+
+def readers_of(wildcards):
+    """Everything that must be done before the weights of a model can go."""
+    return session.readers_of(WORK, wildcards.model)
+
+
+def room_for(wildcards):
+    """Removals that must have happened before weights are fetched."""
+    if not workflow.is_main_process:
+        return []
+    return session.room_for(WORK, wildcards.model)
 
 
 def given(rule, *fixed):

@@ -1,5 +1,7 @@
 rule fetch_weights:
     input:
+        # Removals that make room for it (weights_gib).
+        after=room_for,
         due=due("fetch_weights"),
     output:
         update("<results>/weights/{model}/weights.json"),
@@ -20,10 +22,37 @@ rule fetch_weights:
         "../scripts/fetch_weights.py"
 
 
+rule remove_weights:
+    input:
+        weights="<results>/weights/{model}/weights.json",
+        readers=readers_of,
+        due=due("remove_weights"),
+    output:
+        update("<results>/weights/{model}.removed.json"),
+    log:
+        "<results>/logs/remove_weights/{model}.log",
+    benchmark:
+        "<results>/benchmarks/remove_weights/{model}.tsv"
+    # Before anything that could be fetched instead.
+    priority: 10
+    localrule: True
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **asks_for("remove_weights"),
+    params:
+        **given("remove_weights"),
+    message:
+        "Weights of {wildcards.model}: remove what was fetched"
+    script:
+        "../scripts/remove_weights.py"
+
+
 rule extract_features:
     input:
         dataset="<results>/datasets/{dataset}/dataset.json",
-        weights=needed("extract_features", 1),  # of a variant those of its row
+        # Of a variant those of its row.
+        weights=weights_for("extract_features"),
         due=due("extract_features"),
     output:
         update("<results>/features/{dataset}/{model}.zarr/zarr.json"),
@@ -38,6 +67,7 @@ rule extract_features:
         **asks_for("extract_features"),
     params:
         **given("extract_features"),
+        weights=lambda w: WORK.weights_folder(w.model),
     message:
         "Features of {wildcards.model} on {wildcards.dataset}"
     script:

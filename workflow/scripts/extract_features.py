@@ -8,7 +8,7 @@ with workflow_job(snakemake.log[0], snakemake.params.about, snakemake.resources)
     from zooalign.features.extract import extract_features
 
     extract_features(
-        weights_folder=Path(snakemake.input.weights).parent,
+        weights_folder=Path(snakemake.params.weights),
         dataset_folder=Path(snakemake.input.dataset).parent,
         path=Path(snakemake.output[0]).parent,
         report=report,

@@ -9,7 +9,7 @@ with workflow_job(snakemake.log[0], snakemake.params.about, snakemake.resources)
 
     measure_capability(
         dataset_folder=Path(snakemake.input.dataset).parent,
-        source_folder=Path(snakemake.input.source).parent,
+        source_folder=Path(snakemake.params.source),
         path=Path(snakemake.output[0]),
         report=report,
         **snakemake.params.settings,

@@ -43,7 +43,8 @@ def print_plan(plan: Plan, console: Console) -> None:
     for column in _COLUMNS:
         table.add_column(column, justify="left" if column == "rule" else "right")
     for r in plan.rules:
-        table.add_row(r.rule, *_cells([r]))
+        if r.total:
+            table.add_row(r.rule, *_cells([r]))
     table.add_section()
     table.add_row("all", *_cells(plan.rules))
     console.print(table)
@@ -75,7 +76,8 @@ def _span(minutes: Sequence[float]) -> str:
 def summary_lines(plan: Plan) -> list[str]:
     """What stands below the table."""
     jobs = sum(len(r.jobs) for r in plan.rules)
-    lines = [f"{plan.pairs:,} pairs of models to compare; {plan.weights_gib:.2f} GiB of weights."]
+    temp = "" if plan.peak_gib is None else f", of which at most {plan.peak_gib:.2f} GiB fetched ones at a time"
+    lines = [f"{plan.pairs:,} pairs of models to compare; {plan.weights_gib:.2f} GiB of weights{temp}."]
     if plan.cluster:
         here = jobs - plan.submissions
         beside = f"; {here:,} jobs run where Snakemake runs" if here else ""

@@ -98,9 +98,7 @@ class ModelSpec(Closed):
         allowed = VISION_POOLINGS if self.modality == "vision" else LANGUAGE_POOLINGS
         if self.pooling not in allowed:
             raise ValueError(f"pooling {self.pooling!r} is not for {self.modality} models ({', '.join(allowed)})")
-        fetched = any(self.options.get(key) for key in ("hub_id", "url"))
-        fetched = fetched or (self.source == "timm" and self.options.get("name"))
-        if self.objective != "random" and self.weights_sha256 is None and not fetched:
+        if self.objective != "random" and self.weights_sha256 is None and not self.download:
             raise ValueError(
                 "weights_sha256 is missing (only what is random, or recorded when it is fetched, has none)"
             )
@@ -109,6 +107,14 @@ class ModelSpec(Closed):
         if self.intervention and self.intervention.shuffle_input and self.pooling == "prompt_last":
             raise ValueError("shuffle_input would shuffle the prompt, too: choose another pooling than prompt_last")
         return self
+
+    @property
+    def download(self) -> str | None:
+        """What its weights are fetched from: a repository of the hub, "owner/name", or an address; None: nothing."""
+        named = self.source == "timm" and self.options.get("name")
+        of_timm = f"timm/{named}" if named else None
+        place = self.options.get("hub_id") or self.options.get("url") or of_timm
+        return None if place is None else str(place)
 
     @property
     def weights(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from zooalign.closed import Closed
 from zooalign.config.jobs import GpuClass, JobsConfig, RuleResources
@@ -117,6 +117,15 @@ class Config(Closed):
     capabilities: tuple[CapabilityConfig, ...] = Field(default=(), description="Capabilities to measure.")
     tables: tuple[str, ...] = Field(default=("alignment", "capability_alignment"), description="Tables to write.")
     figures: tuple[str, ...] = Field(default=("heat_map", "scatter"), description="Figures to draw.")
+    weights: Literal["keep", "temp"] = Field(
+        default="keep",
+        description="Whether fetched weights stay, or are removed after the last job of the sweep that reads them.",
+    )
+    weights_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="With `weights: temp`: GiB of fetched weights on the disk at a time; fetching waits for removal.",
+    )
     results: str = Field(default="results", description="Folder that everything is written to.")
     jobs: JobsConfig = Field(default=JobsConfig(), description="Behaviour of jobs.")
     resources: dict[str, RuleResources] = Field(
@@ -126,3 +135,11 @@ class Config(Closed):
         default=None, description="JSON of items to leave out because they failed; set by zooalign itself."
     )
     gpu_classes: tuple[GpuClass, ...] = Field(default=(), description="GPUs of the cluster, smallest first.")
+
+    @model_validator(mode="after")
+    def _removes_what_it_bounds(self) -> Config:
+        if self.weights_gib is not None and self.weights == "keep":
+            raise ValueError(
+                "weights_gib is for weights that are removed again: add `weights: temp`, or leave it out"
+            )
+        return self

@@ -40,8 +40,7 @@ def fetch_file(url: str, folder: Path) -> Path:
     WeightsError
         If the server or the file is missing, the transfer breaks off again and again, or space is short.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zooalign"
-    whole = cache / hashlib.sha256(url.encode()).hexdigest()[:32]
+    whole = _cached(url)
     if not whole.is_file():
         if is_offline():
             raise WeightsError(f"{url} is not here: {remedy('fetch_weights')}")
@@ -55,6 +54,16 @@ def fetch_file(url: str, folder: Path) -> Path:
         shutil.copyfile(whole, file)
     write_json(folder / "revision.json", {"repository": url, "revision": file_sha256(file)})
     return file
+
+
+def forget(url: str) -> None:
+    """Remove a file from the cache."""
+    _cached(url).unlink(missing_ok=True)
+
+
+def _cached(url: str) -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "zooalign"
+    return cache / hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
 def _fetch(url: str, whole: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from zooalign.provenance import file_sha256, read_object
 from zooalign.storage.atomic import write_json
 
 REVISION = "revision.json"
+_OURS = "fetched-by-zooalign.json"  # in the folder of a repository in the cache
 
 
 class Card(NamedTuple):
@@ -81,6 +83,7 @@ def fetch_repository(repository: str, revision: str | None, folder: Path, patter
             raise WeightsError(f"{at} lists a file outside itself, {sibling.rfilename!r}: nothing of it was fetched")
     cache = Path(constants.HF_HUB_CACHE)
     _check_space(cache, sum(s.size or 0 for s in wanted), at)
+    _note(repository, str(info.sha), [s.rfilename for s in wanted])
     for attempt in (1, 2):
         try:
             snapshot = Path(snapshot_download(repository, revision=info.sha, allow_patterns=list(patterns)))
@@ -95,6 +98,47 @@ def fetch_repository(repository: str, revision: str | None, folder: Path, patter
         if attempt == 2:
             raise WeightsError(f"{at}: {damaged[0]} arrived damaged twice (SHA-256 differs from the hub's)")
     return _take(repository, snapshot, [sibling.rfilename for sibling in wanted], folder)
+
+
+def _note(repository: str, revision: str, names: Sequence[str]) -> None:
+    """Write down which files are not in the cache yet: they are ours to remove."""
+    from zooalign.storage.lease import hold_lease
+
+    place = _place(repository)
+    place.mkdir(parents=True, exist_ok=True)
+    with hold_lease(place / _OURS, lambda line: None):  # two rows may name one repository
+        missing = [f"{revision}/{name}" for name in names if not (place / "snapshots" / revision / name).exists()]
+        write_json(place / _OURS, {"files": sorted({*_ours(place), *missing})})
+
+
+def _place(repository: str) -> Path:
+    """Folder of a repository in the hub's cache."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model")
+
+
+def _ours(place: Path) -> list[str]:
+    try:
+        return [str(name) for name in read_object(place / _OURS)["files"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def forget(repository: str) -> None:
+    """Remove from the hub's cache what :func:`fetch_repository` brought; what was in it before stays."""
+    place = _place(repository)
+    for name in _ours(place):
+        file = place / "snapshots" / name
+        blob = file.resolve()
+        if blob.is_relative_to(place.resolve()):  # the list lies where others can write
+            blob.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+    (place / _OURS).unlink(missing_ok=True)
+    for folder in sorted((f for f in place.rglob("*") if f.is_dir()), reverse=True):
+        with suppress(OSError):  # not empty
+            folder.rmdir()
 
 
 def _from_cache(repository: str, revision: str | None, folder: Path, patterns: Sequence[str]) -> str:

@@ -62,6 +62,11 @@ def weights(work: Work, model: str) -> Verdict:
         return _absent(folder / "weights.json", "never fetched")
     if fetched(spec, folder):
         return DONE
+    if work.is_removed(model):
+        waiting = [item for item in work.readers()[model] if work.is_due(item)]
+        if not waiting:
+            return DONE
+        return Verdict("stale", f"they were removed, and {waiting[0].rule} {waiting[0].name} reads them")
     if record.get("source") != spec.source:
         return Verdict("stale", f"source was {record.get('source')}, is {spec.source}")
     if record.get("version") != work.source_version(spec.source):
@@ -70,6 +75,16 @@ def weights(work: Work, model: str) -> Verdict:
     if any(not (folder / f).is_file() or (folder / f).stat().st_size != size for f, size in files.items()):
         return Verdict("damaged", "a file is missing, was edited or cut off")
     return Verdict("stale", "options or weights_sha256 of its row changed, or its record was edited")
+
+
+def removal(work: Work, model: str) -> Verdict:
+    """Nothing is left of what was fetched."""
+    from zooalign.models.removal import is_whole_removal
+
+    path = work.layout.removed(model)
+    if is_whole_removal(work.layout.weights(model), path):
+        return DONE
+    return Verdict("stale", "weights are there again") if path.exists() else Verdict("missing", "never removed")
 
 
 def features(work: Work, dataset: str, model: str) -> Verdict:

@@ -14,6 +14,7 @@ from zooalign.config.sweep import Sweep
 from zooalign.layout import Layout
 from zooalign.planning import costs
 from zooalign.planning.usage import Measured, measured_factors
+from zooalign.workflow import disk
 from zooalign.workflow.resources import gpu_class, item_needs, job_resources
 from zooalign.workflow.rules import RULES
 from zooalign.workflow.session import group
@@ -153,6 +154,8 @@ class Plan:
         Pairs of models to compare in rows that are due.
     weights_gib : float
         Weights of all models, in the precision that their sources read.
+    peak_gib : float or None
+        Fetched weights that are on the disk at a time; None where they stay.
     """
 
     rules: list[RulePlan]
@@ -160,6 +163,7 @@ class Plan:
     submitted: tuple[str, ...]
     pairs: int
     weights_gib: float
+    peak_gib: float | None = None
 
     @property
     def submissions(self) -> int:
@@ -214,12 +218,13 @@ def make_plan(sweep: Sweep, layout: Layout, cluster: bool = False, groups: Group
         submitted=_submitted(sweep) if cluster else (),
         pairs=sum(len(work.rows(item.parts[0])[item.parts[1]]) for item in work.due("align_row")),
         weights_gib=sum(map(costs.weight_bytes, sweep.weights.values())) / 2**30,
+        peak_gib=None if sweep.config.weights == "keep" else disk.peak_bytes(work) / 2**30,
     )
 
 
 def _submitted(sweep: Sweep) -> tuple[str, ...]:
     here = sweep.config.jobs.fetch_on == "controller"
-    return tuple(name for name, rule in RULES.items() if not (here and rule.fetches))
+    return tuple(name for name, rule in RULES.items() if not (rule.stays_here or (here and rule.fetches)))
 
 
 def _rule_plan(work: Work, rule: str, measured: Measured, groups: Groups) -> RulePlan:

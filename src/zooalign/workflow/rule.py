@@ -40,6 +40,8 @@ class Rule(ABC):
         Whether a rule of this name only gathers the outputs of others, one per table or figure.
     whole_folder : bool
         Whether its artefact is a folder, of which the declared output is the file written last.
+    stays_here : bool
+        Whether it always runs where Snakemake runs.
     """
 
     name = ""
@@ -51,6 +53,7 @@ class Rule(ABC):
     decodes_images = False
     gathered = False
     whole_folder = False
+    stays_here = False
 
     @abstractmethod
     def parts(self, work: Work) -> list[Parts]:

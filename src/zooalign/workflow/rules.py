@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zooalign.planning import costs
 from zooalign.registry import plugin
-from zooalign.workflow import checks
+from zooalign.workflow import checks, disk
 from zooalign.workflow.checks import Verdict
 from zooalign.workflow.rule import Needs, Parts, Rule
 
@@ -231,6 +231,43 @@ class AlignRow(Rule):
         return 0.5 * pairs * costs.n_settings(work.sweep) * costs.row_line_bytes(layer_pairs, n)
 
 
+class RemoveWeights(Rule):
+    """What was fetched for a model, removed when its last reader has ended (`weights: temp`)."""
+
+    name, wildcards, kind = "remove_weights", ("model",), "removal"
+    light, stays_here = True, True
+
+    def parts(self, work: Work) -> list[Parts]:
+        if work.sweep.config.weights == "keep":
+            return []
+        return [item.parts for item in work.items("fetch_weights") if work.sweep.weights[item.parts[0]].download]
+
+    def files(self, layout: Layout, *parts: str) -> list[Path]:
+        return [layout.removed(*parts)]
+
+    def needs(self, work: Work, *parts: str) -> Needs:
+        rows = disk.together(work, parts[0])
+        return [("fetch_weights", parts), *(item for row in rows for item in work.readers()[row])]
+
+    def check(self, work: Work, *parts: str) -> Verdict:
+        return checks.removal(work, *parts)
+
+    def settings(self, work: Work, *parts: str) -> dict[str, Any]:
+        return {"spec": work.sweep.weights[parts[0]]}
+
+    def run(self, work: Work, parts: Parts, report: Report) -> None:
+        from zooalign.models.removal import remove_weights
+
+        folder, path = work.layout.weights(*parts), work.layout.removed(*parts)
+        remove_weights(folder=folder, path=path, report=report, **self.settings(work, *parts))
+
+    def estimate(self, sweep: Sweep, parts: Parts, gpu: bool) -> tuple[float, float]:
+        return costs.LIGHT_MEM_MB, 1.0
+
+    def written(self, work: Work, *parts: str) -> float:
+        return 300.0
+
+
 class MeasureCapability(Rule):
     """How good a model is."""
 
@@ -375,6 +412,7 @@ RULES: dict[str, Rule] = {
         IndexFeatures(),
         AlignRow(),
         MeasureCapability(),
+        RemoveWeights(),
         MakeTables(),
         MakeFigures(),
     )

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from zooalign.workflow.disk import check_bound as check_bound
 from zooalign.workflow.rules import RULES
 from zooalign.workflow.work import Item, Work
 
@@ -178,10 +179,29 @@ def all_files(work: Work) -> dict[str, list[str]]:
     return {rule: [str(f) for item in work.items(rule) for f in work.files(*item)] for rule in RULES}
 
 
-def needed_files(work: Work, item: Item, place: int | None = None) -> list[str] | str:
-    """What an item is made from: all files, or the one at a place."""
-    files = [str(work.file(*need)) for need in work.needs(item)]
-    return files if place is None else files[place]
+def needed_files(work: Work, item: Item, place: int | str | None = None) -> list[str] | str:
+    """What an item is made from: all files, the one at a place, or those of a rule."""
+    needs = work.needs(item)
+    files = [str(work.file(*need)) for need in needs if not isinstance(place, str) or need.rule == place]
+    return files[place] if isinstance(place, int) else files
+
+
+def weights_for(work: Work, item: Item) -> list[str]:
+    """Weights that a job runs with; none where they were removed and what was made with them is done."""
+    needs = [need for need in work.needs(item) if need.rule == "fetch_weights"]
+    wanted = work.is_due(item) or work.is_asked_for(item)
+    return [str(work.file(*need)) for need in needs if wanted or not work.is_removed(need.parts[0])]
+
+
+def readers_of(work: Work, model: str) -> list[str]:
+    """Everything that must be done before the weights of a model can go."""
+    needs = work.needs(Item("remove_weights", (model,)))
+    return [str(work.file(*need)) for need in needs if need.rule != "fetch_weights"]
+
+
+def room_for(work: Work, model: str) -> list[str]:
+    """Removals that must have happened before a model's weights are fetched (weights_gib)."""
+    return [str(path) for path in work.fetched_after().get(model, ())]
 
 
 def mark(work: Work, state: str) -> Path:
@@ -193,6 +213,9 @@ def marks(work: Work, item: Item) -> list[str]:
     """Nothing for an item whose digest proves it, or whose file is missing (Snakemake says so); else its mark."""
     if RULES[item.rule].gathered and work.is_named(item.rule):
         # `-R make_tables` names the rule that gathers all tables; it has no outputs itself.
+        return [str(mark(work, "asked_for"))]
+    removed = item.rule == "fetch_weights" and work.is_removed(*item.parts)
+    if removed and any(map(work.is_asked_for, work.readers()[item.parts[0]])):
         return [str(mark(work, "asked_for"))]
     state = work.verdict(item).state
     return [] if state in ("done", "missing", "partial") else [str(mark(work, state))]

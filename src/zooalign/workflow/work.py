@@ -22,6 +22,7 @@ from zooalign.layout import Layout
 from zooalign.network import offline
 from zooalign.progress import Report
 from zooalign.registry import plugin
+from zooalign.workflow import disk
 from zooalign.workflow.checks import Verdict
 from zooalign.workflow.rule import Parts
 from zooalign.workflow.rules import RULES
@@ -92,6 +93,9 @@ class Work:
         self.verdict = cache(self.check)
         self.is_due = cache(self._is_due)
         self.asked = cache(self._asked)
+        self.is_removed = cache(self._is_removed)
+        self.readers = cache(lambda: disk.readers(self))
+        self.fetched_after = cache(lambda: disk.fetched_after(self))
         self._features = cache(self._features_of)
         self._index = cache(self._index_of)
         self._index_settings = cache(sweep.index_settings)
@@ -143,7 +147,27 @@ class Work:
 
     def _is_due(self, item: Item) -> bool:
         """Whether an item, or something that it is made from, has to be made."""
-        return not self.verdict(item).is_done or any(self.is_due(need) for need in self.needs(item))
+        if not self.verdict(item).is_done:
+            return True
+        # Weights that were removed are fetched again for some readers: the others are as good as before.
+        return any(self.is_due(need) for need in self.needs(item) if not self._comes_back(need))
+
+    def _comes_back(self, item: Item) -> bool:
+        return item.rule == "fetch_weights" and self.is_removed(item.parts[0])
+
+    def _is_removed(self, model: str) -> bool:
+        """Whether a model's weights were removed after the last job that read them."""
+        from zooalign.models.removal import is_removed
+
+        return is_removed(self.layout.weights(model), self.layout.removed(model))
+
+    def weights_folder(self, model: str) -> str:
+        """Where the weights lie that a model is loaded from: of a variant those of its row."""
+        return str(self.layout.weights(self.sweep.model(model).weights))
+
+    def source_folder(self, capability: str, model: str) -> str:
+        """Where that lies which a capability is measured on: weights or features."""
+        return str(self.file(*self.needs(Item("measure_capability", (capability, model)))[1]).parent)
 
     def due(self, rule: str) -> tuple[Item, ...]:
         """Items of a rule that have to be made."""
@@ -198,8 +222,13 @@ class Work:
 
     def common(self, rule: str, parts: Parts) -> dict[str, Any]:
         """What every function that makes an artefact takes: the longest silence of a lease, whether to redo."""
-        wanted = any(str(f) in self.anew or os.path.relpath(f) in self.anew for f in self.files(rule, parts))
-        return {"lease_timeout_s": self.sweep.config.jobs.lease_timeout_s, "anew": wanted or self.is_named(rule)}
+        anew = self.is_asked_for(Item(rule, parts))
+        return {"lease_timeout_s": self.sweep.config.jobs.lease_timeout_s, "anew": anew}
+
+    def is_asked_for(self, item: Item) -> bool:
+        """Whether the user wants an item made again, by its rule or by a file of it."""
+        files = self.files(*item) if self.anew else []
+        return self.is_named(item.rule) or any(str(f) in self.anew or os.path.relpath(f) in self.anew for f in files)
 
     def is_named(self, rule: str) -> bool:
         """Whether the user wants everything of a rule made again."""
