@@ -87,6 +87,13 @@ def _tables(spec: ModelSpec) -> list[dict[str, str]]:
     return [{"computed_tables": "float32"}] if in_16_bits else []
 
 
+def _layers(reading: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Layers besides the blocks, as one further part of a digest; no part without."""
+    if "layers" not in reading:
+        return []
+    return [{"layers": reading["layers"], "sublayers": version("zooalign.models.sublayers")}]
+
+
 def features_digest(spec: ModelSpec, dataset: str, reading: Mapping[str, Any]) -> str:
     """Digest of what determines a model's features.
 
@@ -97,7 +104,7 @@ def features_digest(spec: ModelSpec, dataset: str, reading: Mapping[str, Any]) -
     dataset : str
         Content digest of the dataset.
     reading : dict
-        How samples are read (text density, prompt); see `config.ExtractionConfig.reading`.
+        How samples are read and which layers are taken; see `config.ExtractionConfig.reading`.
     """
     return digest(
         "features",
@@ -111,6 +118,7 @@ def features_digest(spec: ModelSpec, dataset: str, reading: Mapping[str, Any]) -
         *_raised(*INPUTS[spec.modality]),
         *_changes(spec),
         *_tables(spec),
+        *_layers(reading),
     )
 
 

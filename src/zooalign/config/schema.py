@@ -22,6 +22,10 @@ class ExtractionConfig(Closed):
         default="An image with the caption '{caption}'. This is an image of a",
         description="Text given to models whose pooling is prompt_last; {caption} is replaced.",
     )
+    layers: Literal["blocks", "all"] = Field(
+        default="blocks",
+        description="Which layers are taken: the output of every block, or also of its attention and MLP.",
+    )
     batch_mem_mb: int = Field(
         default=384, gt=0, description="MB that a batch's layer outputs may take; sets the batch size."
     )
@@ -33,8 +37,9 @@ class ExtractionConfig(Closed):
     )
 
     def reading(self) -> dict[str, Any]:
-        """The settings that change what a language model reads (part of the features' digest)."""
-        return {"text": self.text, "prompt": self.prompt}
+        """The settings that change features: what a language model reads, and layers where not the blocks alone."""
+        more = {} if self.layers == "blocks" else {"layers": self.layers}
+        return {"text": self.text, "prompt": self.prompt, **more}
 
 
 class PreparationConfig(Closed):

@@ -213,8 +213,16 @@ def _chosen(config: Config, specs: list[ModelSpec]) -> tuple[list[ModelSpec], di
                 "in config.yaml"
             )
         else:
-            chosen.append(spec)
+            chosen.append(_with_sublayers(spec) if config.extraction.layers == "all" else spec)
     return chosen, left_out
+
+
+def _with_sublayers(spec: ModelSpec) -> ModelSpec:
+    """The row of a transformer with three layers a block, for estimates; its layers have one width."""
+    per_sample = (spec.layers or 0) * (spec.width or 0)
+    if not per_sample or per_sample != spec.features_per_sample:
+        return spec
+    return spec.model_copy(update={"features_per_sample": 3 * per_sample})
 
 
 def _failures(config: Config, resolve: Callable[[str], Path]) -> dict[str, dict[str, str]]:

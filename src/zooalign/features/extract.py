@@ -14,6 +14,7 @@ from zooalign.features.device import place_model
 from zooalign.features.shards import Shard, whole_of
 from zooalign.features.store import FeatureWriter, finished_attributes
 from zooalign.models.memory import is_out_of_memory
+from zooalign.models.sublayers import add_sublayers
 from zooalign.progress import Progress, Report, peak_mem_mb
 from zooalign.provenance import package_versions, stamp
 from zooalign.storage.lease import Lease, make_once
@@ -95,6 +96,8 @@ def extract_features(
     def extract(lease: Lease) -> dict[str, Any]:
         samples = open_samples(local_copy(dataset_folder, scratch, report, lease_timeout_s))
         model = place_model(spec, local_copy(weights_folder, scratch, report, lease_timeout_s), settings)
+        if settings.layers == "all":
+            add_sublayers(model)
         return _extract(spec, model, samples, path, settings, report, shard, whole, lease)
 
     return make_once(path, lambda: finished_attributes(path, key), extract, report, lease_timeout_s, anew=anew)

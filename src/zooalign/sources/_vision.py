@@ -81,8 +81,9 @@ class TimmVisionModel(VisionModel):
         layers = [self._layer(x) for x in blocks]
         if self._pooled:
             layers.append(VisionLayer(None, self._network.forward_head(final, pre_logits=True).unsqueeze(1)))
-        if len(layers) != len(self.layer_names):
-            message = f"timm gave {len(layers)} layers where its own description names {len(self.layer_names)}"
+        described = len(self._network.feature_info) + self._pooled
+        if len(layers) != described:
+            message = f"timm gave {len(layers)} layers where its own description names {described}"
             raise WeightsError(message)
         return layers
 
