@@ -13,6 +13,7 @@ from zooalign.errors import WeightsError
 
 if TYPE_CHECKING:
     from zooalign.config.manifest import ModelSpec
+    from zooalign.models.model import VisionModel
 
 PLACEHOLDER = {"interpolation": "bicubic", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "crop_pct": 1.0}
 
@@ -59,6 +60,8 @@ def facts_of(spec: ModelSpec) -> Facts | None:
         if spec.source == "random" or options.get("classifier") is False:
             further = {"num_classes": 0, **further}
         return timm_facts(options["architecture"], further, size, pooled=options.get("pooled"), pretrained=False)
+    if spec.source == "small_alexnet":
+        return _small_alexnet_facts()
     if spec.source in ("transformers", "random") and spec.modality == "language":
         if spec.architecture is not None:
             return language_facts(config_of(spec.architecture), causal=spec.causal)
@@ -99,7 +102,6 @@ def timm_facts(
         If timm does not know the name or its tag, refuses the options, or cannot give the layers.
     """
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
     from zooalign.sources._preprocessing import Preprocessing
     from zooalign.sources._vision import TimmVisionModel, create
@@ -115,16 +117,35 @@ def timm_facts(
     with _quiet(), torch.device("meta"):
         module = create(name, options)
         preprocessing = Preprocessing(input_size=size, crop_mode="squash", **PLACEHOLDER)  # type: ignore[arg-type]
-        model = TimmVisionModel(module, preprocessing, pooled=pooled)
-        module.requires_grad_(False)  # the counter follows what has gradients, which not every network allows
-        with FlopCounterMode(display=False) as counter:
-            try:
-                layers = model.layers(torch.empty(1, *size))
-            except (RuntimeError, AssertionError, ValueError) as error:
-                said = " ".join(str(error).split())[:300]
-                raise WeightsError(f"{name} cannot read pictures of {size[1]} x {size[2]}: {said}") from error
+        return _facts_by_running(TimmVisionModel(module, preprocessing, pooled=pooled), name)
+
+
+def _small_alexnet_facts() -> Facts:
+    import torch
+
+    from zooalign.sources.small_alexnet import Options, SmallAlexNet, build
+
+    with torch.device("meta"):
+        return _facts_by_running(
+            SmallAlexNet(build().eval(), Options(path="none").preprocessing), "the small AlexNet"
+        )
+
+
+def _facts_by_running(model: VisionModel, name: str) -> Facts:
+    """Run one image through a network on the meta device."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    size = model.input_size
+    model.module.requires_grad_(False)  # the counter follows what has gradients, which not every network allows
+    with FlopCounterMode(display=False) as counter:
+        try:
+            layers = model.layers(torch.empty(1, *size, device="meta"))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            said = " ".join(str(error).split())[:300]
+            raise WeightsError(f"{name} cannot read pictures of {size[1]} x {size[2]}: {said}") from error
     widths = [layer.patches.shape[-1] for layer in layers]
-    parameters = sum(p.numel() for p in module.parameters())
+    parameters = sum(p.numel() for p in model.module.parameters())
     return Facts(parameters, len(widths), widths[-1], sum(widths), counter.get_total_flops() / 1e9)
 
 
