@@ -104,6 +104,9 @@ class ModelSpec(Closed):
             )
         if (self.variant_of is None) != (self.intervention is None):
             raise ValueError("a variant has both `variant_of` and `intervention`, another row has neither")
+        change = self.intervention
+        if self.quantisation and change and (change.weight_noise or change.reset_blocks):
+            raise ValueError("weight_noise and reset_blocks change weights, and those of the row are quantised")
         if self.intervention and self.intervention.shuffle_input and self.pooling == "prompt_last":
             raise ValueError("shuffle_input would shuffle the prompt, too: choose another pooling than prompt_last")
         return self
@@ -115,6 +118,11 @@ class ModelSpec(Closed):
         of_timm = f"timm/{named}" if named else None
         place = self.options.get("hub_id") or self.options.get("url") or of_timm
         return None if place is None else str(place)
+
+    @property
+    def quantisation(self) -> str | None:
+        """What its weights are quantised to while they are loaded, "8bit" or "4bit"."""
+        return self.options.get("quantisation")
 
     @property
     def weights(self) -> str:

@@ -117,6 +117,8 @@ def _extract(
     """Run the model and write the store at `path`; `whole` is the digest of all features, not only of a shard's."""
     device = next(model.module.parameters()).device
     report(f"{spec.id} on {samples.name}: {len(samples)} samples, {len(model.layer_names)} layers, {device}")
+    if spec.quantisation is not None:
+        report(f"weights are quantised to {spec.quantisation}: features are near those of the model, not its own")
     key = whole if shard is None else shard.digest(whole)
     reader = make_reader(spec, model, samples, settings)
     if warning := reader.warning():

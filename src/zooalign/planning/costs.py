@@ -66,6 +66,11 @@ def bytes_per_parameter(spec: ModelSpec) -> int:
     return 4 if spec.precision == "float32" else 2
 
 
+# Bytes of a quantised parameter with its scale; embeddings, norms and the head stay as they are.
+_QUANTISED = {"8bit": 1.05, "4bit": 0.56}
+_NOT_QUANTISED = 0.05
+
+
 def weight_bytes(spec: ModelSpec) -> float:
     """Bytes of the weights as a source holds them while it loads."""
     own = getattr(kind("sources", spec.source), "LOADS_PRECISION", False)
@@ -144,7 +149,10 @@ def model_mem_mb(spec: ModelSpec, batch_mem_mb: int, gpu: bool = False) -> int:
 
 def gpu_weights_mb(spec: ModelSpec) -> float:
     """MB of the weights on a GPU, with the rounding of its allocator."""
-    return 1.05 * bytes_per_parameter(spec) * spec.parameters / 2**20
+    plain = bytes_per_parameter(spec)
+    if spec.quantisation is not None:
+        plain = (1 - _NOT_QUANTISED) * _QUANTISED[spec.quantisation] + _NOT_QUANTISED * plain
+    return 1.05 * plain * spec.parameters / 2**20
 
 
 def index_seconds(spec: ModelSpec, n: int) -> float:

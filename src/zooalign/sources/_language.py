@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from zooalign.errors import WeightsError
 from zooalign.models.model import LanguageModel
+from zooalign.sources._quantised import quantisation_options
 from zooalign.sources._torchvision import import_transformers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
+
+    from zooalign.sources._quantised import Quantisation
 
 VERSION = 2  # part of the digest of what this module determines
 
@@ -153,6 +156,7 @@ def load_folder(
     start_token: str | None = None,
     pickle: bool = False,
     precision: str = "float32",
+    quantisation: Quantisation | None = None,
 ) -> TransformersLanguageModel:
     """Load a model and tokenizer saved by transformers.
 
@@ -170,6 +174,8 @@ def load_folder(
         Whether the weights are pytorch_model.bin, of which tensors only are read.
     precision : str
         "float32", "bfloat16" or "float16": what the weights are read into.
+    quantisation : {"8bit", "4bit"} or None
+        Quantise the linear layers on the way.
 
     Returns
     -------
@@ -179,12 +185,12 @@ def load_folder(
     Raises
     ------
     WeightsError
-        If weights are missing from the files, which transformers would fill at random.
+        If weights are missing from the files, which transformers would fill at random, or what quantises them.
     """
     import torch
 
     transformers = import_transformers()
-    shared = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    shared: dict[str, Any] = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     try:
         if causal is None:
             causal = is_causal(transformers.AutoConfig.from_pretrained(folder, **shared))
@@ -192,8 +198,10 @@ def load_folder(
         kind = _text_tower(folder, shared) or (
             transformers.AutoModelForCausalLM if causal else transformers.AutoModel
         )
+        dtype = getattr(torch, precision)
+        shared |= quantisation_options(quantisation, dtype)
         module, info = kind.from_pretrained(
-            folder, dtype=getattr(torch, precision), use_safetensors=not pickle, output_loading_info=True, **shared
+            folder, dtype=dtype, use_safetensors=not pickle, output_loading_info=True, **shared
         )
     except (OSError, ValueError, KeyError) as error:
         message = f"transformers cannot load the folder {folder.name!r}: {str(error).splitlines()[0]}"

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from zooalign.sources import _folders
 from zooalign.sources._language import load_folder
+from zooalign.sources._quantised import Quantisation
 
 if TYPE_CHECKING:
     from zooalign.models.model import LanguageModel
@@ -25,6 +26,9 @@ class Options(_folders.FolderOptions):
         default=None, description="Token before a document, where it is not the tokenizer's BOS."
     )
     causal: bool | None = Field(default=None, description="Load the next-token head; None: as its config says.")
+    quantisation: Quantisation | None = Field(
+        default=None, description="Quantise linear layers while loading: 8bit (LLM.int8) or 4bit (NF4)."
+    )
 
 
 weight_file = _folders.weight_file
@@ -47,4 +51,5 @@ def load(options: Options, weight_file: Path, folder: Path, precision: str = "fl
         trust_remote_code=options.trust_remote_code,
         pickle=options.pickle,
         precision=precision,
+        quantisation=options.quantisation,
     )
