@@ -32,7 +32,7 @@ MODULES = [(package, name) for package in PACKAGES for name in plugin_names(pack
 # What a module of each room may declare; every other upper-case name is its own and starts with an underscore, or is
 # listed here with what it is.
 DECLARATIONS = {
-    "tables": {"VERSION", "SUFFIXES", "NEEDS_CAPABILITY"},
+    "tables": {"VERSION", "SUFFIXES", "NEEDS_CAPABILITY", "READS_TAGS"},
     "figures": {"VERSION", "NEEDS_CAPABILITY"},
     "capability": {
         "VERSION", "APPLIES_TO", "CAUSAL_ONLY", "NEEDS", "KEEPS_JOURNAL", "UNIT", "HIGHER_IS_BETTER",

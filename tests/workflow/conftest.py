@@ -16,7 +16,12 @@ from .forks import run_snakemake
 
 ROOT = Path(__file__).parents[2]
 # Jobs that make all tables and figures of the small sweep.
-RESULTS = {"make_table_alignment": 1, "make_table_capability_alignment": 1, "make_figure": 1}
+RESULTS = {
+    "make_table_alignment": 1,
+    "make_table_capability_alignment": 1,
+    "make_table_populations": 1,
+    "make_figure": 1,
+}
 VISION = {
     "modality": "vision",
     "source": "random",

@@ -13,6 +13,7 @@ from .conftest import RESULTS, ROOT, Checkout, counted, tiny_vit
 
 pytestmark = pytest.mark.workflow
 TABLE = "results/tables/alignment.csv"
+TABLES = {rule: n for rule, n in RESULTS.items() if rule.startswith("make_table_")}
 
 
 def planned(checkout, *arguments):
@@ -24,7 +25,7 @@ def planned(checkout, *arguments):
     ("arguments", "jobs"),
     [
         (["-R", "align_row"], {"align_row": 4, **RESULTS}),
-        (["-R", "make_tables"], {"make_tables": 1, "make_table_alignment": 1, "make_table_capability_alignment": 1}),
+        (["-R", "make_tables"], {"make_tables": 1, **TABLES}),
         (["-f", TABLE], {"make_table_alignment": 1}),
         (["-f", "results/features/synthetic/vit_a.zarr/zarr.json"], {"extract_features": 1}),
         (["--forceall", TABLE], {"build_dataset": 1, "fetch_weights": 4, "extract_features": 4, "index_features": 4,
@@ -145,8 +146,7 @@ def test_a_configuration_on_the_command_line_replaces_the_default_one(sweep):
     (sweep.folder / "other/mine.yaml").write_text(yaml.safe_dump(mine))
     assert planned(sweep, "--configfile", "other/mine.yaml") == {
         "align_row": 3,
-        "make_table_alignment": 1,
-        "make_table_capability_alignment": 1,
+        **TABLES,
     }  # fmt: skip  (the fourth row holds no pair)
     assert "fetch_weights" not in planned(sweep, "--config", 'models=["vit_a", "wordllama"]')
 

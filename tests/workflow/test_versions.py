@@ -19,7 +19,7 @@ INDEXES = {("index_features", f"synthetic/{m}") for m in ALL}
 ROWS = {("align_row", f"synthetic/{m}") for m in ALL}
 PROBES = {("measure_capability", f"shapes/{m}") for m in VISION}
 SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other rows hold its pairs
-TABLES = {("make_tables", name) for name in ("alignment", "capability_alignment")}
+TABLES = {("make_tables", name) for name in ("alignment", "capability_alignment", "populations")}
 FIGURES = {("make_figures", "heat_map/synthetic")}
 RESULTS = TABLES | FIGURES
 FROM_INDEXES = INDEXES | SCORES | RESULTS
@@ -53,16 +53,18 @@ DUE = {
     "results.findings": RESULTS,
     "results.read": RESULTS,
     "results.means": RESULTS,
+    "results.populations": RESULTS,
     "tables.alignment": {("make_tables", "alignment")},
     "tables.capability_alignment": {("make_tables", "capability_alignment")},
+    "tables.populations": {("make_tables", "populations")},
     "figures._drawing": FIGURES,
     "figures.heat_map": FIGURES,
 }
 ONE_SIDE = ("sources.static_table", "sources.packaged.char_lstm", "sources._language")
 # VERSIONs of formats that are read and refused by themselves, and of what no artefact of the sweep holds.
 FORMATS = {"planning.usage", "features.chunks", "alignment.inference", "indexes.galleries"}
-# Of variants only, which this sweep has none of: tests/unit/test_models_interventions.py.
-VARIANTS = {"models.interventions"}
+# Of variants and of layers inside blocks only, which this sweep has none of: tests/unit/test_models_*.py.
+VARIANTS = {"models.interventions", "models.sublayers"}
 # Rooms that this sweep does not use; one of each kind stands above.
 ROOMS = ("datasets", "sources", "metrics", "capability", "tables", "figures")
 

@@ -28,7 +28,7 @@ INPUTS = {
     "language": ("features.batches", "features.extract", "sources._language"),
 }
 # Modules besides tables and figures themselves that determine what is in them.
-_READ = ("results.findings", "results.means", "results.read")
+_READ = ("results.findings", "results.means", "results.populations", "results.read")
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
 
 
@@ -182,10 +182,16 @@ def result_digest(
     models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
+    tags = [_tagged(sweep.models)] if getattr(made_by, "READS_TAGS", False) else []
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
-        *_raised(*RESULTS[kind]),
+        *tags, *_raised(*RESULTS[kind]),
     )  # fmt: skip
+
+
+def _tagged(models: Sequence[ModelSpec]) -> dict[str, Any]:
+    """What the rows say of how models came to be."""
+    return {m.id: m.model_dump(mode="json", include={"training", "tuned", "released"}) for m in models}
 
 
 def metric_settings(sweep: Any) -> list[dict[str, Any]]:

@@ -120,7 +120,9 @@ class Config(Closed):
     preparation: PreparationConfig = Field(default=PreparationConfig(), description="Preparation of features.")
     extraction: ExtractionConfig = Field(default=ExtractionConfig(), description="How features are taken.")
     capabilities: tuple[CapabilityConfig, ...] = Field(default=(), description="Capabilities to measure.")
-    tables: tuple[str, ...] = Field(default=("alignment", "capability_alignment"), description="Tables to write.")
+    tables: tuple[str, ...] = Field(
+        default=("alignment", "capability_alignment", "populations"), description="Tables to write."
+    )
     figures: tuple[str, ...] = Field(default=("heat_map", "scatter"), description="Figures to draw.")
     weights: Literal["keep", "temp"] = Field(
         default="keep",

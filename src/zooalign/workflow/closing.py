@@ -61,6 +61,7 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
         for row in rows:
             if row["reason"] and not all(row.get(column) for column in aligned):
                 console.print(f"{row['id']}: {row['reason']}", markup=False)
+    _print_answer(work, due, console)
     print_accounting(layout, _console(), since)
     for rule, name, suffixes in (("make_tables", "tables", None), ("make_figures", "figures", (".png",))):
         for file in (f for item in work.items(rule) if item not in due for f in work.files(*item)):
@@ -77,6 +78,18 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
             "others): run without targets, --until and --omit-from for all of them.",
             soft_wrap=True,
         )
+
+
+def _print_answer(work: Work, due: Collection[Item], console: Console) -> None:
+    """Whether alignment grows with the headline's capability, in one sentence per dataset and population."""
+    path = work.layout.table("populations").with_suffix(".csv")
+    if not path.exists() or Item("make_tables", ("populations",)) in due:
+        return
+    capability = work.sweep.config.headline.capability
+    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+        if row["capability"] == capability and row["partners"] == "all" and row["population"].startswith("released"):
+            of = f"{row['population']} {row['modality']} models"
+            console.print(f"{capability} and alignment on {row['dataset']}, {of}: {row['answer']}.", soft_wrap=True)
 
 
 def finish_without_failed(
