@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from zooalign.config.manifest import read_models
 from zooalign.errors import WeightsError
-from zooalign.models.model import VisionModel
-from zooalign.models.pooling import pool_vision
+from zooalign.models.model import LanguageModel, VisionModel
+from zooalign.models.pooling import pool_language, pool_vision
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._vision import create
-from zooalign.sources.packaged import _keras, keras_hdf5
+from zooalign.sources.packaged import _keras, keras_hdf5, onnx_bert
 from zooalign.storage.tensors import read_torch
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +28,7 @@ WIDTHS = {
     "nude_efficientnet_b0": [16, 24, 40, 112, 320, 1280],
     "hed_vgg16": [64, 128, 256, 512, 512],
     "kitchenware_xception": [64, 128, 256, 728, 2048, 2048],
+    "paraphrase_minilm_l3": [384] * 4,
 }
 PICTURES = ("chelsea.png", "astronaut.png", "coffee.png", "motorcycle_left.png", "page.png", "brick.png", "grass.png")
 
@@ -61,7 +62,13 @@ MARKS = {
     for model, spec in SPECS.items()
 }
 REAL = [pytest.param(model, marks=MARKS[model]) for model in WIDTHS]
+LANGUAGE = [p for p in REAL if SPECS[str(p.values[0])].modality == "language"]
 VISION = [p for p in REAL if SPECS[str(p.values[0])].modality == "vision"]
+
+
+def real(model: str) -> Any:
+    """Parametrize with one model, where its packages are installed."""
+    return pytest.mark.parametrize("model", [pytest.param(model, marks=MARKS[model])])
 
 
 # --- all rows ------------------------------------------------------------------------------------------------------
@@ -126,7 +133,7 @@ def test_mirrored_pictures_are_neighbours(
         assert (cosines.argmax(1) == torch.arange(len(PICTURES))).sum() >= len(PICTURES) - 1
 
 
-@pytest.mark.parametrize("model", [pytest.param("nude_efficientnet_b0", marks=MARKS["nude_efficientnet_b0"])])
+@real("nude_efficientnet_b0")
 def test_efficientnet_scores_as_torchvision_and_knows_photographs(
     model: str, loaded: Callable[[str], VisionModel], fetched: Callable[[str], Path], photo: Callable[[str], Any]
 ) -> None:
@@ -147,7 +154,7 @@ def test_efficientnet_scores_as_torchvision_and_knows_photographs(
     assert photographs[4] < 1e-6  # a printed page
 
 
-@pytest.mark.parametrize("model", [pytest.param("hed_vgg16", marks=MARKS["hed_vgg16"])])
+@real("hed_vgg16")
 def test_trunk_of_hed_sees_edges(
     model: str, loaded: Callable[[str], VisionModel], photo: Callable[[str], Any]
 ) -> None:
@@ -170,7 +177,7 @@ def test_trunk_of_hed_sees_edges(
     assert edges[steps > np.quantile(steps, 0.95)].mean() > 4 * edges[steps < np.median(steps)].mean()
 
 
-@pytest.mark.parametrize("model", [pytest.param("kitchenware_xception", marks=MARKS["kitchenware_xception"])])
+@real("kitchenware_xception")
 def test_classifier_on_top_of_xception_names_kitchenware(model: str, loaded: Callable[[str], VisionModel]) -> None:
     """The classifier of the package, which the row leaves out, at the 150 pixels that it was trained on."""
     from PIL import Image
@@ -193,6 +200,90 @@ def test_classifier_on_top_of_xception_names_kitchenware(model: str, loaded: Cal
         scores = inner @ arrays["layers/dense_1/vars/0"] + arrays["layers/dense_1/vars/1"]
     # 0 cup, 1 fork, 2 glass, 3 knife, 4 plate, 5 spoon: what the pictures show
     assert scores.argmax(1).tolist() == [0, 5, 4, 4, 0, 3, 0, 5, 4, 4, 3, 5, 2, 0, 4, 0, 1, 0]
+
+
+# --- language ------------------------------------------------------------------------------------------------------
+
+PAIRS = ("A cat is sleeping on the sofa.", "A kitten naps on a couch.",
+         "The stock market fell sharply today.", "Share prices dropped on Wall Street.")  # fmt: skip
+
+
+def features(language: LanguageModel, texts: Sequence[str]) -> list[torch.Tensor]:
+    """Mean of every layer's states over the tokens, texts padded together."""
+    rows = language.tokenize(list(texts))
+    width = max(map(len, rows)) + 2
+    ids = torch.tensor([row + [language.pad_id] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[i < len(row) for i in range(width)] for row in rows])
+    with torch.inference_mode():
+        return [pool_language(states, mask, "mean") for states in language.layers(ids, mask)]
+
+
+@pytest.mark.parametrize("model", LANGUAGE)
+def test_layers_have_the_widths_and_padding_changes_nothing(
+    model: str, loaded: Callable[[str], LanguageModel]
+) -> None:
+    language = loaded(model)
+    together, alone = features(language, PAIRS), [features(language, [text]) for text in PAIRS]
+    assert [x.shape[1] for x in together] == WIDTHS[model]
+    assert len(language.layer_names) == len(set(language.layer_names)) == len(WIDTHS[model])
+    for i, single in enumerate(alone):
+        for x, y in zip(together, single, strict=True):
+            assert (x[i] - y[0]).norm() <= 1e-4 * y.norm()
+
+
+@pytest.mark.parametrize("model", [p for p in LANGUAGE if not SPECS[str(p.values[0])].causal])
+def test_paraphrases_are_closer_than_unrelated_texts(model: str, loaded: Callable[[str], LanguageModel]) -> None:
+    last = functional.normalize(features(loaded(model), PAIRS)[-1])
+    cosines = last @ last.T
+    assert min(cosines[0, 1], cosines[2, 3]) > max(cosines[0, 2], cosines[1, 3]) + 0.1
+
+
+@real("paraphrase_minilm_l3")
+def test_lifted_bert_agrees_with_its_graph(model: str, loaded: Callable[[str], LanguageModel]) -> None:
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    language, options = loaded(model), SPECS[model].options["weights"]
+    file = importlib.metadata.distribution(options["package"].split("==")[0]).locate_file(options["file"])
+    (ids,) = language.tokenize([PAIRS[0]])
+    given = {"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)}
+    outputs = ReferenceEvaluator(onnx.load(str(file))).run(None, given)
+    mean = features(language, [PAIRS[0]])[-1].numpy()
+    same = [x for x in outputs if isinstance(x, np.ndarray) and x.shape == mean.shape]
+    assert min(float(np.abs(x - mean).max()) for x in same) < 1e-4
+
+
+# --- graphs of BERTs -----------------------------------------------------------------------------------------------
+
+
+def test_bert_is_lifted_out_of_a_graph(tmp_path: Path) -> None:
+    """Weights of matrix products have no name in such a graph: they are found by the bias behind them."""
+    import onnx
+    from onnx import helper, numpy_helper
+
+    weight, bias = np.arange(6, dtype=np.float32).reshape(2, 3), np.ones(3, np.float32)
+    tables = {f"m.embeddings.{k}_embeddings.weight": np.zeros((4, 2), np.float32)
+              for k in ("word", "position", "token_type")}  # fmt: skip
+    parameters = {"onnx::MatMul_1": weight, "m.encoder.layer.0.intermediate.dense.bias": bias, **tables}
+    nodes = [
+        helper.make_node("MatMul", ["x", "onnx::MatMul_1"], ["y"]),
+        helper.make_node("Add", ["m.encoder.layer.0.intermediate.dense.bias", "y"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(array, name) for name, array in parameters.items()],
+    )
+    onnx.save(helper.make_model(graph), str(tmp_path / "m.onnx"))
+    state = onnx_bert.lift(tmp_path / "m.onnx", "m.")
+    np.testing.assert_array_equal(state["encoder.layer.0.intermediate.dense.weight"].numpy(), weight.T)
+    with pytest.raises(WeightsError, match=r"m\.onnx has no parameter 'x\.embeddings\.word_embeddings\.weight'"):
+        onnx_bert.lift(tmp_path / "m.onnx", "x.")
+    (tmp_path / "cut.onnx").write_bytes((tmp_path / "m.onnx").read_bytes()[:200])
+    with pytest.raises(WeightsError, match=r"cut\.onnx is no ONNX file .* Install its package again"):
+        onnx_bert.lift(tmp_path / "cut.onnx", "m.")
 
 
 # --- Keras's files -------------------------------------------------------------------------------------------------
