@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
+import struct
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,9 +20,11 @@ from zooalign.config.manifest import read_models
 from zooalign.errors import WeightsError
 from zooalign.models.model import LanguageModel, VisionModel
 from zooalign.models.pooling import pool_language, pool_vision
+from zooalign.sources._packages import PackagedFile, whole_file
 from zooalign.sources._preprocessing import Preprocessing
+from zooalign.sources._torchvision import import_transformers
 from zooalign.sources._vision import create
-from zooalign.sources.packaged import _keras, keras_hdf5, onnx_bert
+from zooalign.sources.packaged import _ctranslate2, _keras, keras_hdf5, onnx_bert, whisper_decoder
 from zooalign.storage.tensors import read_torch
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +33,8 @@ WIDTHS = {
     "hed_vgg16": [64, 128, 256, 512, 512],
     "kitchenware_xception": [64, 128, 256, 728, 2048, 2048],
     "paraphrase_minilm_l3": [384] * 4,
+    "whisper_tiny_en_decoder": [384] * 5,
+    "whisper_base_decoder": [512] * 7,
 }
 PICTURES = ("chelsea.png", "astronaut.png", "coffee.png", "motorcycle_left.png", "page.png", "brick.png", "grass.png")
 
@@ -251,6 +257,145 @@ def test_lifted_bert_agrees_with_its_graph(model: str, loaded: Callable[[str], L
     mean = features(language, [PAIRS[0]])[-1].numpy()
     same = [x for x in outputs if isinstance(x, np.ndarray) and x.shape == mean.shape]
     assert min(float(np.abs(x - mean).max()) for x in same) < 1e-4
+
+
+SENTENCES = (
+    "A brown dog runs across the green grass to catch a red ball.",
+    "Two people are sitting at a small table in front of a restaurant and drinking coffee.",
+    "The capital of France is Paris, and the largest city in Japan is Tokyo.",
+    "I think that the most important thing we can do is to listen to each other.",
+)
+CAUSAL = [p for p in LANGUAGE if SPECS[str(p.values[0])].causal]
+
+
+def bits_per_byte(language: LanguageModel, text: str) -> float:
+    assert language.bos_id is not None
+    ids = torch.tensor([[language.bos_id, *language.tokenize_document(text)]])
+    with torch.inference_mode():
+        scores = language.logits(ids, torch.ones_like(ids, dtype=torch.bool))[0].log_softmax(-1)
+    return -float(scores[:-1].gather(1, ids[0, 1:, None]).sum()) / math.log(2) / len(text.encode())
+
+
+@pytest.mark.parametrize("model", CAUSAL)
+def test_sentences_cost_less_than_their_words_shuffled(model: str, loaded: Callable[[str], LanguageModel]) -> None:
+    language, random = loaded(model), np.random.default_rng(0)
+    for text in SENTENCES:
+        cost = bits_per_byte(language, text)
+        assert 0.7 < cost < 2.3
+        assert bits_per_byte(language, " ".join(random.permutation(text.split()))) > cost + 0.4
+
+
+@pytest.mark.parametrize("model", CAUSAL)
+def test_a_token_changes_nothing_before_it(model: str, loaded: Callable[[str], LanguageModel]) -> None:
+    language = loaded(model)
+    ids = torch.tensor([language.tokenize_document(SENTENCES[0])])
+    other = torch.cat([ids[:, :-1], ids[:, :1]], 1)
+    with torch.inference_mode():
+        first, second = (language.logits(x, torch.ones_like(x, dtype=torch.bool)) for x in (ids, other))
+    torch.testing.assert_close(first[:, :-1], second[:, :-1], atol=1e-4, rtol=1e-4)
+    assert (first[:, -1] - second[:, -1]).abs().max() > 1
+
+
+@pytest.mark.parametrize("model", [p for p in CAUSAL if "whisper" in str(p.values[0])])
+def test_whisper_agrees_with_the_whole_model_over_silence(
+    model: str, loaded: Callable[[str], LanguageModel], fetched: Callable[[str], Path]
+) -> None:
+    language, options = loaded(model), whisper_decoder.Options.model_validate(SPECS[model].options)
+    file = whisper_decoder.weight_file(options, fetched(model))
+    variables = _ctranslate2.read_variables(file, "WhisperSpec")
+    config = _ctranslate2.whisper_config(variables)
+    whole = import_transformers().WhisperForConditionalGeneration(config).eval()
+    state = _ctranslate2.whisper_state(variables, config)
+    whole.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()}, strict=True)
+    prompt: list[int] = language._prompt  # type: ignore[attr-defined]
+    text = language.tokenize_document(SENTENCES[1])
+    ids = torch.tensor([text, [prompt[-1], *text[:-1]]])  # inside a document, and its start
+    with torch.inference_mode():
+        found = language.logits(ids, torch.ones_like(ids, dtype=torch.bool))
+        states = language.layers(ids, torch.ones_like(ids, dtype=torch.bool))
+        theirs = whole(
+            input_features=torch.full((1, 80, 3000), -1.5),
+            decoder_input_ids=torch.tensor([prompt + text]),
+            output_hidden_states=True,
+        )
+    n = len(prompt)
+    torch.testing.assert_close(found[0], theirs.logits[0, n:], atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(found[1], theirs.logits[0, n - 1 : -1], atol=2e-3, rtol=1e-3)
+    for own, their in zip(states, theirs.decoder_hidden_states, strict=True):
+        torch.testing.assert_close(own[0], their[0, n:], atol=2e-3, rtol=1e-3)
+
+
+# --- CTranslate2's files -------------------------------------------------------------------------------------------
+
+
+def text_record(text: str) -> bytes:
+    return struct.pack("<H", len(text) + 1) + text.encode() + b"\0"
+
+
+def model_bin(variables: dict[str, np.ndarray], spec: str = "WhisperSpec", version: int = 6) -> bytes:
+    """A model.bin with these variables and an alias of the first one."""
+    codes = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}
+    data = struct.pack("<I", version) + text_record(spec) + struct.pack("<II", 3, len(variables))
+    for name, array in variables.items():
+        data += text_record(name) + struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape)
+        data += struct.pack("<BI", codes[array.dtype.name], array.nbytes) + array.tobytes()
+    return data + struct.pack("<I", 1) + text_record("again") + text_record(next(iter(variables)))
+
+
+VARIABLES = {"a/weight": np.arange(6, dtype=np.float16).reshape(2, 3), "a/heads": np.array(6, np.int16)}
+
+
+def test_variables_of_ctranslate2_are_read(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(model_bin(VARIABLES))
+    found = _ctranslate2.read_variables(tmp_path / "model.bin", "WhisperSpec")
+    assert found.keys() == VARIABLES.keys()
+    for name, array in VARIABLES.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
+DAMAGED = {
+    "cut off": (model_bin(VARIABLES)[:-30], "WhisperSpec"),
+    "cut in an array": (model_bin(VARIABLES)[:55], r"shape \(2, 3\) has"),
+    "longer": (model_bin(VARIABLES) + b"more", "4 bytes follow"),
+    "another version": (model_bin(VARIABLES, version=5), "version 5 of 'WhisperSpec'"),
+    "another model": (model_bin(VARIABLES, spec="TransformerSpec"), "version 6 of 'TransformerSpec'"),
+    "an unknown type": (model_bin(VARIABLES).replace(b"\x04\x0c\0\0\0", b"\x09\x0c\0\0\0"), "unknown type 9"),
+    "a huge shape": (
+        model_bin(VARIABLES).replace(struct.pack("<II", 2, 3), b"\xff" * 8, 1),
+        "4294967295.* has 12 bytes",
+    ),
+    "no text": (model_bin(VARIABLES).replace(b"a/weight", b"a/w\xff\xff\xfft", 1), "WhisperSpec"),
+    "nothing": (b"", "WhisperSpec"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_files_of_ctranslate2_are_named_with_the_remedy(damage: str, tmp_path: Path) -> None:
+    data, reason = DAMAGED[damage]
+    (tmp_path / "model.bin").write_bytes(data)
+    with pytest.raises(WeightsError, match=rf"model\.bin is no whole .*{reason}.*Install its package again"):
+        _ctranslate2.read_variables(tmp_path / "model.bin", "WhisperSpec")
+
+
+def test_whispers_that_are_quantised_or_incomplete_are_refused(tmp_path: Path) -> None:
+    options = whisper_decoder.Options.model_construct()
+    (tmp_path / "model.bin").write_bytes(model_bin(VARIABLES))
+    with pytest.raises(WeightsError, match=r"model\.bin has no variable 'decoder/embeddings/weight'"):
+        whisper_decoder.prepare(options, tmp_path / "model.bin", tmp_path)
+    variables = {f"encoder/conv1/{part}": np.zeros((2, 2, 3), np.int8) for part in ("weight", "bias")}
+    with pytest.raises(WeightsError, match=r"are integers: take the model as float16"):
+        _ctranslate2.whisper_state(variables, None)
+
+
+def test_files_cut_into_parts_are_joined_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i, piece in enumerate((b"one", b"two", b"three")):
+        (tmp_path / f"part{i}").write_bytes(piece)
+    parts = [PackagedFile(package=f"p{i}==1", file=f"part{i}") for i in range(3)]
+    monkeypatch.setattr(PackagedFile, "path", lambda part: tmp_path / part.file)
+    assert whole_file(parts[:1], tmp_path / "whole") == tmp_path / "part0"
+    assert not (tmp_path / "whole").exists()
+    assert whole_file(parts, tmp_path / "whole").read_bytes() == b"onetwothree"
 
 
 # --- graphs of BERTs -----------------------------------------------------------------------------------------------
