@@ -24,7 +24,7 @@ from zooalign.sources._packages import PackagedFile, whole_file
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._torchvision import import_transformers
 from zooalign.sources._vision import create
-from zooalign.sources.packaged import _ctranslate2, _keras, keras_hdf5, onnx_bert, whisper_decoder
+from zooalign.sources.packaged import _ctranslate2, _keras, keras_hdf5, onnx_bert, whisper_decoder, zipped_folder
 from zooalign.storage.tensors import read_torch
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +35,7 @@ WIDTHS = {
     "paraphrase_minilm_l3": [384] * 4,
     "whisper_tiny_en_decoder": [384] * 5,
     "whisper_base_decoder": [512] * 7,
+    "mpnet_base": [768] * 13,
 }
 PICTURES = ("chelsea.png", "astronaut.png", "coffee.png", "motorcycle_left.png", "page.png", "brick.png", "grass.png")
 
@@ -396,6 +397,51 @@ def test_files_cut_into_parts_are_joined_once(tmp_path: Path, monkeypatch: pytes
     assert whole_file(parts[:1], tmp_path / "whole") == tmp_path / "part0"
     assert not (tmp_path / "whole").exists()
     assert whole_file(parts, tmp_path / "whole").read_bytes() == b"onetwothree"
+
+
+# --- archives ------------------------------------------------------------------------------------------------------
+
+
+def write_archive(file: Path) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("m/model.safetensors", np.random.default_rng(0).bytes(3000))
+        for name in (
+            "m/config.json",
+            "m/vocab.txt",
+            "m/run.py",
+            "m/../../up.json",
+            "m/1_Pooling/config.json",
+            "n.json",
+        ):
+            packed.writestr(name, name)
+
+
+def test_only_the_files_of_the_model_are_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_archive(tmp_path / "whole.zip")
+    data, folder = (tmp_path / "whole.zip").read_bytes(), tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    for i in range(3):
+        (tmp_path / f"part{i}").write_bytes(data[i * 1500 : (i + 1) * 1500 if i < 2 else None])
+    monkeypatch.setattr(PackagedFile, "path", lambda part: tmp_path / part.file)
+    parts = [{"package": "p==1", "file": f"part{i}"} for i in range(3)]
+    options = zipped_folder.Options.model_validate({"weights": parts, "inside": "m/"})
+    assert zipped_folder.weight_file(options, folder) == folder / "model.safetensors"
+    assert sorted(f.name for f in folder.iterdir()) == ["config.json", "model.safetensors", "vocab.txt"]
+    assert (folder / "config.json").read_text() == "m/config.json"
+    assert not list(tmp_path.rglob("up.json"))
+    assert zipped_folder.weight_file(options, folder) == folder / "model.safetensors"
+
+
+def test_damaged_archives_are_named_with_the_remedy(tmp_path: Path) -> None:
+    file = tmp_path / "x.zip"
+    write_archive(file)
+    with pytest.raises(WeightsError, match=r"x\.zip has no other/model\.safetensors: correct `inside`"):
+        zipped_folder.unpack(file, "other/", tmp_path)
+    whole = file.read_bytes()
+    for damaged in (whole[:1500], whole[:1000] + bytes(500) + whole[1500:], b""):
+        file.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"x\.zip is no whole zip archive: .* Install its packages again"):
+            zipped_folder.unpack(file, "m/", tmp_path)
 
 
 # --- graphs of BERTs -----------------------------------------------------------------------------------------------
