@@ -12,6 +12,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch.nn import functional
@@ -20,6 +22,7 @@ from zooalign.config.manifest import read_models
 from zooalign.errors import WeightsError
 from zooalign.models.model import LanguageModel, VisionModel
 from zooalign.models.pooling import pool_language, pool_vision
+from zooalign.sources import static_table
 from zooalign.sources._packages import PackagedFile, whole_file
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._torchvision import import_transformers
@@ -36,6 +39,7 @@ WIDTHS = {
     "whisper_tiny_en_decoder": [384] * 5,
     "whisper_base_decoder": [512] * 7,
     "mpnet_base": [768] * 13,
+    "glove_6b_50d": [50],
 }
 PICTURES = ("chelsea.png", "astronaut.png", "coffee.png", "motorcycle_left.png", "page.png", "brick.png", "grass.png")
 
@@ -399,6 +403,74 @@ def test_files_cut_into_parts_are_joined_once(tmp_path: Path, monkeypatch: pytes
     assert whole_file(parts, tmp_path / "whole").read_bytes() == b"onetwothree"
 
 
+# --- words and their vectors ---------------------------------------------------------------------------------------
+
+
+@real("glove_6b_50d")
+def test_words_of_glove_have_the_neighbours_of_the_literature(
+    model: str, loaded: Callable[[str], LanguageModel]
+) -> None:
+    language = loaded(model)
+
+    def vector(word: str) -> torch.Tensor:
+        return features(language, [word])[0][0]
+
+    wanted = vector("king") - vector("man") + vector("woman")
+    others = ("queen", "king", "man", "prince", "girl", "table", "london", "apple")
+    cosines = {word: float(functional.cosine_similarity(wanted, vector(word), dim=0)) for word in others}
+    assert sorted(cosines, key=lambda word: -cosines[word])[:2] in (["queen", "king"], ["king", "queen"])
+    assert language.tokenize(["zqxzz"]) == [[400_000]]
+
+
+def test_text_is_split_as_word_vectors_are_counted() -> None:
+    words = ["do", "n't", "stop", ",", "john", "'s", "o'clock", "10-year-old", "u.s.", "(", ")", "3.5", "é"]
+    tokenizer = static_table.word_tokenizer(words)
+    encoded = tokenizer.encode("Don't STOP, John\u2019s o'clock  10-year-old U.S. (É) 3.5 nothing\n")
+    assert encoded.tokens == [*words[:10], "é", ")", "3.5", "[UNK]"]
+    assert encoded.ids[-1] == len(words)
+
+
+def test_a_table_of_words_is_read_and_the_unknown_is_their_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    np.save(tmp_path / "table.npy", table)
+    pq.write_table(pa.table({"index": ["a", "b", "c"]}), tmp_path / "words.parquet")
+    monkeypatch.setattr(PackagedFile, "path", lambda part: tmp_path / part.file)
+    files = {
+        key: {"package": "p==1", "file": name} for key, name in (("weights", "table.npy"), ("words", "words.parquet"))
+    }
+    options = static_table.Options.model_validate(files)
+    static_table.prepare(options, tmp_path / "table.npy", tmp_path)
+    model = static_table.load(options, tmp_path / "table.npy", tmp_path)
+    (states,) = model.layers(torch.tensor(model.tokenize(["C d"])), torch.ones(1, 2, dtype=torch.bool))
+    np.testing.assert_allclose(states[0].numpy(), [table[2], table.mean(0)], atol=1e-6)
+    with pytest.raises(ValueError, match="exactly one of `tokenizer` and `words`"):
+        static_table.Options.model_validate({"weights": files["weights"]})
+
+
+def test_damaged_tables_and_lists_of_words_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.npy"
+    np.save(file, np.zeros((40, 5), np.float32))
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(WeightsError, match=r"x\.npy is no whole array .* Install its package again"):
+        static_table.read_table(file, "")
+    np.save(file, np.array([{}]), allow_pickle=True)
+    with pytest.raises(WeightsError, match=r"x\.npy is no whole array of numbers: .*pickle"):
+        static_table.read_table(file, "")
+    np.save(file, np.zeros(4))
+    with pytest.raises(WeightsError, match=r"x\.npy has shape \(4,\) of float64, not rows"):
+        static_table.read_table(file, "")
+    words = tmp_path / "w.parquet"
+    words.write_bytes(b"PAR1")
+    with pytest.raises(WeightsError, match=r"w\.parquet is no Parquet file .* Install its package again"):
+        static_table.read_words(words)
+    for column in (["a", "a"], ["a", None], [1, 2]):
+        pq.write_table(pa.table({"index": column}), words)
+        with pytest.raises(WeightsError, match=r"w\.parquet is no list of words"):
+            static_table.read_words(words)
+
+
 # --- archives ------------------------------------------------------------------------------------------------------
 
 
@@ -438,7 +510,13 @@ def test_damaged_archives_are_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"x\.zip has no other/model\.safetensors: correct `inside`"):
         zipped_folder.unpack(file, "other/", tmp_path)
     whole = file.read_bytes()
-    for damaged in (whole[:1500], whole[:1000] + bytes(500) + whole[1500:], b""):
+    # cut off, other bytes in the data, no deflated data, nothing
+    for damaged in (
+        whole[:1500],
+        whole[:1000] + bytes(500) + whole[1500:],
+        whole[:49] + b"\xff" * 9 + whole[58:],
+        b"",
+    ):
         file.write_bytes(damaged)
         with pytest.raises(WeightsError, match=r"x\.zip is no whole zip archive: .* Install its packages again"):
             zipped_folder.unpack(file, "m/", tmp_path)

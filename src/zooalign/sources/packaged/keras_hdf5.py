@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,7 +108,7 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
                 place = io.BytesIO(archive.read(_INSIDE_ARCHIVE))
         with h5py.File(place) as opened:
             opened.visititems(take)
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(
             f"{file.name} holds no Keras weights that can be read: {error}. Install its package again"
         ) from error

