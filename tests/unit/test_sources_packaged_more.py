@@ -27,7 +27,16 @@ from zooalign.sources._packages import PackagedFile, whole_file
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._torchvision import import_transformers
 from zooalign.sources._vision import create
-from zooalign.sources.packaged import _ctranslate2, _keras, keras_hdf5, onnx_bert, whisper_decoder, zipped_folder
+from zooalign.sources.packaged import (
+    _ctranslate2,
+    _keras,
+    _sentencepiece,
+    keras_hdf5,
+    onnx_bert,
+    use_convolutional,
+    whisper_decoder,
+    zipped_folder,
+)
 from zooalign.storage.tensors import read_torch
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +49,7 @@ WIDTHS = {
     "whisper_base_decoder": [512] * 7,
     "mpnet_base": [768] * 13,
     "glove_6b_50d": [50],
+    "use_multilingual": [512, 768, 768, 1280, 512, 512],
 }
 PICTURES = ("chelsea.png", "astronaut.png", "coffee.png", "motorcycle_left.png", "page.png", "brick.png", "grass.png")
 
@@ -469,6 +479,77 @@ def test_damaged_tables_and_lists_of_words_are_named(tmp_path: Path) -> None:
         pq.write_table(pa.table({"index": column}), words)
         with pytest.raises(WeightsError, match=r"w\.parquet is no list of words"):
             static_table.read_words(words)
+
+
+# --- the Universal Sentence Encoder --------------------------------------------------------------------------------
+
+
+@real("use_multilingual")
+def test_translations_are_neighbours(model: str, loaded: Callable[[str], LanguageModel]) -> None:
+    texts = ("Eine Katze schläft auf dem Sofa.", "猫がソファで寝ている。", "Le chat dort sur le canapé.")
+    *cat, market = functional.normalize(features(loaded(model), [*texts, PAIRS[0], PAIRS[2]])[-1])
+    assert min(float(cat[3] @ other) for other in cat[:3]) > 0.7
+    assert max(float(market @ other) for other in cat) < 0.3
+
+
+@real("use_multilingual")
+def test_sentence_encoder_agrees_with_numpy(
+    model: str, loaded: Callable[[str], LanguageModel], fetched: Callable[[str], Path]
+) -> None:
+    """Token by token, from the arrays of the package as they are."""
+    options = use_convolutional.Options.model_validate(SPECS[model].options)
+    with np.load(use_convolutional.weight_file(options, fetched(model)), allow_pickle=False) as archive:
+        a = {name: archive[name] for name in archive.files}
+
+    def norm(x: np.ndarray, gain: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        x = x - x.mean(-1, keepdims=True)
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-12) * gain + shift
+
+    language = loaded(model)
+    (ids,) = language.tokenize([PAIRS[3]])
+    embedding = np.stack([a[f"q{i % 17 + 1}"][i // 17] * a["scale"][i % 17] + a["lo"][i % 17] for i in ids])
+    joined = {k: np.concatenate([a[f"{k}{n}"] for n in (2, 3, 5)], -1) for k in ("proj", "proj_b", "ln_g", "ln_b")}
+    branches = norm(embedding @ joined["proj"] + joined["proj_b"], joined["ln_g"], joined["ln_b"])
+    outputs = []
+    for i, (n, before) in enumerate(((2, 0), (3, 1), (5, 2))):
+        y = branches[:, 256 * i : 256 * (i + 1)]
+        for k in (1, 2):
+            padded = np.pad(y, ((before, n - 1 - before), (0, 0)))
+            windows = np.stack([padded[t : t + n].reshape(-1) for t in range(len(ids))])
+            y = np.maximum(windows @ a[f"w{k}_{n}"] + a[f"b{k}_{n}"], 0) + y
+        outputs.append(y)
+    states = norm(np.concatenate([embedding, *outputs], 1), a["ln_g"], a["ln_b"])
+    sentence = (states.sum(0) @ a["cnn_W"] + len(ids) * a["cnn_b"]) / np.sqrt(len(ids))
+    inner = np.maximum(sentence @ a["p1"] + np.maximum(sentence @ a["d0"], 0) @ a["d1"], 0)
+    output = np.tanh(inner @ a["p3"] + np.maximum(inner @ a["d2"], 0) @ a["d3"])
+    wanted = [embedding, None, np.concatenate(outputs, 1), states, sentence, output / np.linalg.norm(output)]
+    for found, reference in zip(features(language, [PAIRS[3]]), wanted, strict=True):
+        if reference is not None:
+            mean = reference.mean(0) if reference.ndim == 2 else reference
+            np.testing.assert_allclose(found[0].numpy(), mean, atol=1e-4)
+
+
+def test_damaged_archives_of_the_sentence_encoder_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "w.npz"
+    np.savez(file, scale=np.ones(1, np.float32))
+    with pytest.raises(WeightsError, match=r"w\.npz holds no weights of this encoder .*'q1'.* Install its package"):
+        use_convolutional.read_archive(file)
+    file.write_bytes(file.read_bytes()[:90])
+    with pytest.raises(WeightsError, match=r"w\.npz holds no weights of this encoder"):
+        use_convolutional.read_archive(file)
+    file.write_bytes(b"not an archive")
+    with pytest.raises(WeightsError, match=r"w\.npz holds no weights of this encoder"):
+        use_convolutional.read_archive(file)
+
+
+def test_damaged_sentencepiece_models_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "sp.model"
+    file.write_bytes(b"\x0a\xff\xff")
+    with pytest.raises(WeightsError, match=r"sp\.model is no SentencePiece model: .* Install its package again"):
+        _sentencepiece.unigram_tokenizer(file)
+    file.write_bytes(b"")
+    with pytest.raises(WeightsError, match=r"sp\.model starts with other pieces than <unk>, <s>, </s>: \[\]"):
+        _sentencepiece.unigram_tokenizer(file)
 
 
 # --- archives ------------------------------------------------------------------------------------------------------
