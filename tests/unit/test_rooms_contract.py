@@ -284,7 +284,7 @@ def test_sources_have_the_functions_that_the_room_calls(name):
 
 def test_every_source_is_used_by_a_row_or_named_here():
     """So that a new file is loaded, pooled and counted by the tests of the packaged zoo."""
-    packaged = [ROOT / f"config/zoo/{name}.yaml" for name in ("packaged", "gemma", "nsfwjs")]
+    packaged = [ROOT / f"config/zoo/{name}.yaml" for name in ("packaged", "gemma", "nsfwjs", "packaged-more")]
     rows = [row for file in packaged for row in yaml.safe_load(file.read_text())["models"]]
     used = {row["source"] for row in rows}
     assert used | NOT_PACKAGED == set(plugin_names("sources"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -48,6 +50,32 @@ def packaged_weight_file(options: _HasPackagedFile, folder: Path) -> Path:
     """
     del folder
     return options.weights.path()
+
+
+def whole_file(parts: Sequence[PackagedFile], joined: Path) -> Path:
+    """The one file, or the file that was cut into parts to fit into packages.
+
+    Parameters
+    ----------
+    parts : sequence of PackagedFile
+        In order.
+    joined : Path
+        Where two or more are joined, unless that was done already.
+
+    Raises
+    ------
+    WeightsError
+        If a package or file is missing.
+    """
+    paths = [part.path() for part in parts]
+    if len(paths) == 1:
+        return paths[0]
+    if not joined.exists():
+        with joined.open("wb") as out:
+            for path in paths:
+                with path.open("rb") as piece:
+                    shutil.copyfileobj(piece, out)
+    return joined
 
 
 def package_file(package: str, file: str) -> Path:

@@ -5,7 +5,6 @@ The quantised weights are written out as float32: the values are those of the qu
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from pydantic import Field
 from zooalign.closed import Closed
 from zooalign.errors import WeightsError
 from zooalign.sources._language import load_folder
-from zooalign.sources._packages import PackagedFile
+from zooalign.sources._packages import PackagedFile, whole_file
 from zooalign.sources._torchvision import import_transformers
 
 if TYPE_CHECKING:
@@ -42,16 +41,7 @@ def weight_file(options: Options, folder: Path) -> Path:
     WeightsError
         If a package or file is missing.
     """
-    parts = [part.path() for part in options.weights]
-    if len(parts) == 1:
-        return parts[0]
-    joined = folder / "model.gguf"
-    if not joined.exists():
-        with joined.open("wb") as out:
-            for part in parts:
-                with part.open("rb") as piece:
-                    shutil.copyfileobj(piece, out)
-    return joined
+    return whole_file(options.weights, folder / "model.gguf")
 
 
 def prepare(options: Options, weight_file: Path, folder: Path) -> None:

@@ -85,6 +85,105 @@ def inception_v3(tensors: dict[str, np.ndarray], module: Any) -> dict[str, np.nd
     return state
 
 
+def vgg16(tensors: dict[str, np.ndarray], module: Any) -> dict[str, np.ndarray]:
+    """Parameters of a VGG16 that is kept block by block (`block1/layers/conv2d_1/vars/0`), under timm's names.
+
+    Parameters
+    ----------
+    tensors : dict
+        HDF5 paths to arrays; what is not inside a block is left out.
+    module : torch.nn.Module
+        timm's network, whose convolutions are in the same order.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    WeightsError
+        If the numbers of convolutions differ.
+    """
+    import torch
+
+    paths = [path for i in range(1, 6) for path in _layers(tensors, f"block{i}/layers/", "conv2d")]
+    names = [name for name, part in module.named_modules() if isinstance(part, torch.nn.Conv2d)]
+    if len(paths) != len(names):
+        raise WeightsError(f"the weights have {len(paths)} convolutions, VGG16 has {len(names)}")
+    state = {}
+    for path, name in zip(paths, names, strict=True):
+        state[f"{name}.weight"] = _kernel(_variable(tensors, path, 0))
+        state[f"{name}.bias"] = _variable(tensors, path, 1)
+    return state
+
+
+def xception(tensors: dict[str, np.ndarray], module: Any) -> dict[str, np.ndarray]:
+    """Parameters of Keras's Xception, as the first layer of a model of its own, under timm's names.
+
+    Parameters
+    ----------
+    tensors : dict
+        HDF5 paths to arrays; layers of a kind are numbered in the order of execution, a block's shortcut last.
+    module : torch.nn.Module
+        timm's network.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    WeightsError
+        If the numbers of layers differ.
+    """
+    base = "layers/functional/layers/"
+    kinds = ("conv2d", "separable_conv2d", "batch_normalization")
+    paths = {kind: _layers(tensors, base, kind) for kind in kinds}
+    names: dict[str, list[str]] = {kind: [] for kind in kinds}
+    for name in _execution_order(module):
+        part = module.get_submodule(name)
+        kind = "separable_conv2d" if hasattr(part, "pointwise") else "conv2d"
+        names["batch_normalization" if hasattr(part, "running_mean") else kind].append(name)
+    if {k: len(v) for k, v in paths.items()} != {k: len(v) for k, v in names.items()}:
+        found = ", ".join(f"{len(paths[k])} {k} for {len(names[k])}" for k in kinds)
+        raise WeightsError(f"the weights are no Xception: {found}")
+    state = {}
+    for path, name in zip(paths["conv2d"], names["conv2d"], strict=True):
+        state[f"{name}.weight"] = _kernel(_variable(tensors, path, 0))
+    for path, name in zip(paths["separable_conv2d"], names["separable_conv2d"], strict=True):
+        state[f"{name}.conv1.weight"] = _kernel(_variable(tensors, path, 0), depthwise=True)
+        state[f"{name}.pointwise.weight"] = _kernel(_variable(tensors, path, 1))
+    for path, name in zip(paths["batch_normalization"], names["batch_normalization"], strict=True):
+        for i, ending in enumerate(("weight", "bias", "running_mean", "running_var")):
+            state[f"{name}.{ending}"] = _variable(tensors, path, i)
+    return state
+
+
+def _execution_order(module: Any) -> list[str]:
+    """Names of timm's Xception layers that have weights, a block's shortcut after its other layers."""
+    names = []
+    for name, child in module.named_children():
+        inside = [name]
+        if hasattr(child, "rep"):
+            shortcut = [] if child.skip is None else [f"{name}.skip", f"{name}.skipbn"]
+            inside = [f"{name}.rep.{i}" for i in range(len(child.rep))] + shortcut
+        names += [n for n in inside if next(module.get_submodule(n).parameters(), None) is not None]
+    return names
+
+
+def _layers(tensors: dict[str, np.ndarray], base: str, kind: str) -> list[str]:
+    """Paths of the layers of a kind directly below `base`, by number: conv2d, conv2d_1, conv2d_2."""
+    matches = [re.fullmatch(rf"({re.escape(base)}{kind}(?:_(\d+))?)/vars/0", path) for path in tensors]
+    found = {match[1]: int(match[2] or 0) for match in matches if match}
+    return sorted(found, key=found.__getitem__)
+
+
+def _variable(tensors: dict[str, np.ndarray], path: str, number: int) -> np.ndarray:
+    if f"{path}/vars/{number}" not in tensors:
+        raise WeightsError(f"the weights have no array '{path}/vars/{number}'")
+    return tensors[f"{path}/vars/{number}"]
+
+
 def _kernel(kernel: np.ndarray, *, depthwise: bool = False) -> np.ndarray:
     # Keras: (H, W, in, out), depthwise (H, W, channels, 1); PyTorch: (out, in, H, W)
     return kernel.transpose(2, 3, 0, 1) if depthwise else kernel.transpose(3, 2, 0, 1)

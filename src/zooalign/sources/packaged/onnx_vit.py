@@ -16,6 +16,7 @@ from zooalign.errors import WeightsError
 from zooalign.sources._packages import PackagedFile, packaged_weight_file
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._vision import TimmVisionModel, create, load_state
+from zooalign.sources.packaged._onnx import named_weights
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +95,7 @@ def lift(file: Path, backbone: str, blocks: int) -> dict[str, torch.Tensor]:
     """
     import torch
 
-    weights = _named_weights(file)
+    weights = named_weights(file)
     try:
         positions = [next(v for k, v in weights.items() if k.startswith(f"onnx::{o}")) for o in ("Concat", "Reshape")]
         state = {
@@ -138,26 +139,6 @@ def resample_positions(positions: torch.Tensor, height: int, width: int) -> torc
 
 def _module(options: Options) -> Any:
     return create(options.architecture, {"img_size": options.preprocessing.input_size[1:], "num_classes": 0})
-
-
-def _named_weights(file: Path) -> dict[str, torch.Tensor]:
-    """Name the initializers; transposed weights of matrix products get the name of their bias."""
-    import onnx
-    import torch
-    from onnx import numpy_helper
-
-    graph = onnx.load(file).graph
-    weights = {i.name: torch.from_numpy(numpy_helper.to_array(i).copy()) for i in graph.initializer}
-    users: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
-            users.setdefault(name, []).append(node)
-    for name in [k for k in weights if k.startswith("onnx::MatMul")]:
-        product = users[name][0]
-        biases = [b for u in users[product.output[0]] if u.op_type == "Add" for b in u.input if b in weights]
-        if len(biases) == 1:  # the product of an attention map has none
-            weights[biases[0].removesuffix("bias") + "weight"] = weights.pop(name).T.contiguous()
-    return weights
 
 
 def _block(weights: dict[str, torch.Tensor], source: str, target: str) -> dict[str, torch.Tensor]:
