@@ -191,6 +191,13 @@ def cli(*arguments):
     return done.exit_code, done.output
 
 
+def test_shipped_files_are_known_in_any_folder(tmp_path, monkeypatch):
+    (tmp_path / "config.yaml").write_text("zoo: [small-alexnets]\ndatasets: [emoji]\nmetrics: {cka: {}}\n")
+    monkeypatch.chdir(tmp_path)
+    assert "14 verified" in cli("check")[1]
+    assert "alexnet_stat_wmm" in cli("list", "small-alexnets")[1]
+
+
 def test_the_list_is_filtered_and_says_what_cannot_be_had(monkeypatch):
     monkeypatch.chdir(ROOT)
     status, text = cli("list", "newer-llms", "--family", "olmo", "--tuned", "base", "--largest", "10")

@@ -24,17 +24,24 @@ def open_config(path: Path) -> tuple[Sweep, Layout]:
 
     Notes
     -----
-    Paths in the file are looked for beside it, then in the working folder. Results are in the working folder, as
-    Snakemake has them; if there are none, those beside the file are taken.
+    Paths in the file are looked for beside it, in the working folder, then in the checkout. Results are in the
+    working folder, as Snakemake has them; if there are none, those beside the file are taken.
     """
     from zooalign.config.sweep import read_config
     from zooalign.layout import Layout
     from zooalign.workflow.work import open_sweep
 
-    sweep = open_sweep(read_config(path), [path.parent, Path()])
+    sweep = open_sweep(read_config(path), roots(path))
     results = Path(sweep.config.results)
     beside = path.parent / results
     return sweep, Layout(beside if beside.exists() and not results.exists() else results)
+
+
+def roots(config: Path) -> list[Path]:
+    """Folders that paths in a configuration are relative to, as for Snakemake; of several, the first that has one."""
+    import zooalign
+
+    return [config.parent, Path(), Path(zooalign.__file__).resolve().parents[2]]
 
 
 @dataclass(frozen=True)

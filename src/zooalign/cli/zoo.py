@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zooalign.cli.options import ConfigOption
+from zooalign.cli.options import ConfigOption, roots
 from zooalign.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
@@ -139,10 +139,8 @@ def _zoo(files: list[str] | None, config: Path) -> tuple[list[str], Callable[[st
     """Zoo files that are named, or that the configuration names, and where a path leads; as `read_zoo` takes them."""
     from zooalign.config.reading import read_yaml
 
-    roots = [Path(), config.resolve().parent]
-
     def resolve(path: str) -> Path:
-        return next((root / path for root in roots if (root / path).exists()), Path(path))
+        return next((root / path for root in [Path(), *roots(config)] if (root / path).exists()), Path(path))
 
     names = files or read_yaml(config).get("zoo")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
