@@ -19,7 +19,8 @@ _COLUMNS = (
     "of",
     "GPU hours",
     "core hours",
-    "largest MB",
+    "expected MB",
+    "asked MB",
     "GiB",
     "files",
     "minutes per job",
@@ -59,6 +60,7 @@ def _cells(rules: Sequence[RulePlan]) -> Iterable[str]:
     yield f"{sum(r.total for r in rules):,}"
     yield f"{sum(r.gpu_hours for r in rules):.3f}"
     yield f"{sum(r.core_hours for r in rules):.3f}"
+    yield f"{max((r.expected_mb for r in rules), default=0):,}"
     yield f"{max((r.mem_mb for r in rules), default=0):,}"
     yield f"{sum(r.gib for r in rules):.2f}"
     yield f"{sum(r.files for r in rules):,}"

@@ -14,6 +14,7 @@ from zooalign.registry import plugin
 
 if TYPE_CHECKING:
     from zooalign.config.manifest import DatasetSpec, ModelSpec
+    from zooalign.config.schema import ExtractionConfig
     from zooalign.config.sweep import Sweep
 
 # Where nothing was measured yet. Throughput in 10^9 operations per second: one CPU core in float32; one GPU with the
@@ -32,9 +33,12 @@ DECODE_S = 0.008
 STARTUP_S = 8.0
 LIGHT_STARTUP_S = 2.0
 CLUSTER_STARTUP_S = 5.0
-# What an interpreter with torch takes before a model is loaded, and one with numpy, numba and pyarrow, MB.
-BASE_MEM_MB = 900
-LIGHT_MEM_MB = 500
+# Peak memory of a process, MB, measured over the packaged zoo: with numpy, numba and pyarrow; with torch and
+# transformers; with torch and timm and the activations of a batch of images; and what a decoding worker adds.
+LIGHT_MEM_MB = 180
+LANGUAGE_MEM_MB = 360
+VISION_MEM_MB = 580
+WORKER_MEM_MB = 60
 # Snakemake inside a SLURM job: started twice, MB together.
 SNAKEMAKE_MEM_MB = 520
 # What the CUDA libraries add on the host.
@@ -141,10 +145,17 @@ def scored_tokens(options: Any, n: int) -> float:
     return min(text, budget or text) / BYTES_PER_TOKEN
 
 
-def model_mem_mb(spec: ModelSpec, batch_mem_mb: int, gpu: bool = False) -> int:
-    """Host memory of a process that runs a model, MB: interpreter, weights while loading, one batch."""
+def model_mem_mb(spec: ModelSpec, settings: ExtractionConfig | None = None, gpu: bool = False) -> int:
+    """Host memory of a process that runs a model, MB: libraries, weights while loading, layers of a batch."""
+    base = VISION_MEM_MB if spec.modality == "vision" else LANGUAGE_MEM_MB
     loading = LOADING_FACTOR * weight_bytes(spec) / 2**20
-    return round(BASE_MEM_MB + loading + (CUDA_HOST_MEM_MB if gpu else 2 * batch_mem_mb))
+    batch = 0.0
+    if gpu:
+        batch = CUDA_HOST_MEM_MB
+    elif settings is not None and spec.modality == "language":
+        tokens = settings.max_batch * TOKENS_PER_CAPTION
+        batch = min(settings.batch_mem_mb, 2 * 4 * tokens * _features_per_sample(spec) / 2**20)
+    return round(base + loading + batch)
 
 
 def gpu_weights_mb(spec: ModelSpec) -> float:
@@ -173,7 +184,7 @@ def row_line_bytes(layer_pairs: float, n: int) -> float:
 def dataset(sweep: Sweep, name: str) -> tuple[float, float]:
     """Memory of the host in MB, without Snakemake's, and seconds, of building a dataset."""
     n = n_samples(sweep.dataset(name))
-    return BASE_MEM_MB + 0.2 * n, 10 + 0.03 * n
+    return LIGHT_MEM_MB + 0.05 * n, 10 + 0.03 * n
 
 
 def weights(sweep: Sweep, model: str) -> tuple[float, float]:
@@ -181,15 +192,16 @@ def weights(sweep: Sweep, model: str) -> tuple[float, float]:
     spec = sweep.weights[model]
     # Weights that are not converted are only copied and hashed.
     converted = hasattr(kind("sources", spec.source), "prepare")
-    return model_mem_mb(spec, 0) if converted else BASE_MEM_MB, 5 + 2 * weight_bytes(spec) / 2**20 / LOAD_MB_PER_S
+    mem_mb = LANGUAGE_MEM_MB + LOADING_FACTOR * weight_bytes(spec) / 2**20 if converted else LIGHT_MEM_MB
+    return mem_mb, 5 + 2 * weight_bytes(spec) / 2**20 / LOAD_MB_PER_S
 
 
 def extraction(sweep: Sweep, dataset: str, model: str, gpu: bool) -> tuple[float, float]:
     """The same of extracting features, on a GPU or on CPUs."""
     spec, n, settings = sweep.model(model), n_samples(sweep.dataset(dataset)), sweep.config.extraction
     # A worker holds the pictures of one batch and its own heap.
-    decoding = 200 * settings.workers if spec.modality == "vision" else 0
-    mem_mb = model_mem_mb(spec, settings.batch_mem_mb, gpu) + decoding
+    decoding = WORKER_MEM_MB * settings.workers if spec.modality == "vision" else 0
+    mem_mb = model_mem_mb(spec, settings, gpu) + decoding
     return mem_mb, extraction_seconds(spec, n, gpu, settings.workers)
 
 
@@ -198,13 +210,13 @@ def index(sweep: Sweep, dataset: str, model: str) -> tuple[float, float]:
     spec, n, settings = sweep.model(model), n_samples(sweep.dataset(dataset)), sweep.index_settings()
     size = index_bytes(spec, n, settings["needs"], settings["k_max"])
     # Every layer is kept until the index is stacked and written; four n x n products besides.
-    return LIGHT_MEM_MB + (2 * size + 16 * n * n) / 2**20, index_seconds(spec, n)
+    return LIGHT_MEM_MB + (size + 16 * n * n) / 2**20, index_seconds(spec, n)
 
 
 def results(sweep: Sweep) -> tuple[float, float]:
     """The same of a table or figure."""
     lines = n_lines(sweep)
-    return BASE_MEM_MB + lines * 4 * TYPICAL_LINE_BYTES / 2**20, 5 + 2e-4 * lines
+    return LIGHT_MEM_MB + lines * 4 * TYPICAL_LINE_BYTES / 2**20, 5 + 2e-4 * lines
 
 
 def capability_options(sweep: Sweep, capability: str) -> Any:
@@ -218,9 +230,9 @@ def capability(sweep: Sweep, name: str, model: str, gpu: bool) -> tuple[float, f
     row, spec = sweep.capability(name), sweep.model(model)
     n = n_samples(sweep.dataset(row.dataset))
     if kind("capability", row.kind).NEEDS == "features":
-        return BASE_MEM_MB + 0.05 * n, 5 + 0.01 * n
+        return LIGHT_MEM_MB + 40 + 0.05 * n, 5 + 0.01 * n
     options = capability_options(sweep, name)
-    mem_mb = model_mem_mb(spec, 0, gpu) + logits_mem_mb(options)
+    mem_mb = model_mem_mb(spec, gpu=gpu) + getattr(options, "logits_mib", 0)
     return mem_mb, forward_seconds(spec, scored_tokens(options, n), gpu)
 
 
@@ -256,6 +268,6 @@ def row(sweep: Sweep, dataset: str, model: str) -> tuple[float, float]:
     layers = [n_layers(m) for m in partners(sweep, dataset, spec)]
     seconds = sum(pair_seconds(own * other, n, settings) for other in layers)
     lines = settings * sum(row_line_bytes(own * other, n) for other in layers)
-    # Indexes are memory maps, but a metric copies what it reads of two of them; lines are there twice while written.
-    copies = 4 * n * n * (own + max(layers, default=1))
-    return LIGHT_MEM_MB + (2 * lines + copies) / 2**20, 1 + seconds
+    # Indexes are memory maps, but a metric copies some of what it reads of two of them.
+    copies = 2 * n * n * (own + max(layers, default=1))
+    return LIGHT_MEM_MB + (lines + copies) / 2**20, 1 + seconds

@@ -77,6 +77,8 @@ class JobPlan:
         Estimated time, start included.
     gpus, cpus, mem_mb, limit_min : int
         What its first attempt asks for.
+    expected_mb : int
+        Memory that it is expected to take, MB; it asks for more.
     gpu_class : str
         Its GPUs, as `resources.gpu_class` names them.
     """
@@ -89,6 +91,7 @@ class JobPlan:
     cpus: int
     mem_mb: int
     limit_min: int
+    expected_mb: int = 0
     gpu_class: str = ""
 
 
@@ -136,6 +139,11 @@ class RulePlan:
     def mem_mb(self) -> int:
         """Largest memory that a job asks for, MB."""
         return max((job.mem_mb for job in self.jobs), default=0)
+
+    @property
+    def expected_mb(self) -> int:
+        """Largest memory that a job is expected to take, MB."""
+        return max((job.expected_mb for job in self.jobs), default=0)
 
 
 @dataclass(frozen=True)
@@ -249,7 +257,8 @@ def _job_plan(work: Work, items: Sequence[Item], seconds: Mapping[Item, float], 
     rule = items[0].rule
     start = costs.startup_seconds(RULES[rule].light, work.cluster)
     asked = {item: job_resources(work.sweep, rule, item.parts, 1, work.cluster) for item in items}
-    each = [{**asked[item], "seconds": start + seconds[item]} for item in items]
+    expected = {item: item_needs(work.sweep, rule, item.parts, work.cluster).mem_mb for item in items}
+    each = [{**asked[item], "seconds": start + seconds[item], "expected": expected[item]} for item in items]
     width = max(1, cores // max(int(one["cpus_per_task"]) for one in each)) if len(items) > 1 else 1
     layers = [each[i : i + width] for i in range(0, len(each), width)]
 
@@ -268,6 +277,7 @@ def _job_plan(work: Work, items: Sequence[Item], seconds: Mapping[Item, float], 
         cpus=widest("cpus_per_task"),
         mem_mb=widest("mem_mb"),
         limit_min=int(height("runtime")),
+        expected_mb=widest("expected"),
         gpu_class=gpu_class(work.sweep, rule, items[0].parts, work.cluster),
     )
 

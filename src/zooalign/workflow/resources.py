@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # A limit costs nothing but a later start where the scheduler fills gaps; a job that dies costs all its work.
 RUNTIME_FACTOR = 3.0
 RUNTIME_FLOOR_MIN = 30
+# Beside the estimate, MB: at least, and at most, where the estimate itself is between the two.
+LEAST_RESERVE_MB, MOST_RESERVE_MB = 300.0, 1000.0
 # Downloads take what the network gives.
 NETWORK_FLOOR_MIN = 120
 # One driver file per GPU; reading it needs no library.
@@ -42,7 +44,7 @@ class Needs:
     gpu_mem_mb : int
         Memory on each of them, MB; 0 without GPU.
     mem_mb : int
-        Memory of the host, MB.
+        Memory of the host, MB, as it is expected; a job asks for :func:`reserve_mb` more.
     cpus : int
         CPUs.
     seconds : float
@@ -127,7 +129,7 @@ def job_resources(
     """
     needs, chosen = item_needs(sweep, rule, parts, cluster), _settings(sweep, rule, _model_name(rule, parts))
     asked: dict[str, int | str] = {
-        "mem_mb": attempt * (chosen.mem_mb or _round_up(needs.mem_mb, 100)),
+        "mem_mb": attempt * (chosen.mem_mb or _round_up(needs.mem_mb + reserve_mb(needs.mem_mb), 100)),
         "runtime": _runtime_min(rule, needs, chosen, attempt),
         "cpus_per_task": needs.cpus,
     }
@@ -322,6 +324,11 @@ def _classes(sweep: Sweep, chosen: ModelResources, cluster: bool) -> list[GpuCla
     """GPU classes that a job may get, smallest first; empty where there is no choice."""
     classes = sorted(sweep.config.gpu_classes, key=lambda c: c.mem_mb) if cluster else []
     return [c for c in classes if chosen.gpu_model in (None, c.model)]
+
+
+def reserve_mb(mem_mb: float) -> float:
+    """What a job asks for beside its estimate, MB: other builds of libraries, worker processes, long samples."""
+    return min(MOST_RESERVE_MB, max(LEAST_RESERVE_MB, mem_mb))
 
 
 def _runtime_min(rule: str, needs: Needs, chosen: ModelResources, attempt: int) -> int:
