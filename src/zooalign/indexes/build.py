@@ -17,6 +17,7 @@ from zooalign.indexes.preparation import CONCATENATED, Preparation, Rows, prepar
 _NOTHING = np.empty((0, 0), np.float32)
 _FROM_LISTS = {"neighbors", "similarities", "centred_similarities"}
 _FROM_GRAM = {"gram", "features"}
+_FROM_COLUMNS = {"subspace", "sketches"}
 _FROM_DISTANCES = {"gram_rbf", "gram_rbf_median", "ranks"}
 
 
@@ -105,6 +106,7 @@ def build_index(
 def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]) -> dict[str, Any]:
     """Everything wanted of one prepared layer; one float32 product serves neighbours and kernels."""
     from zooalign.indexes import gram as kernels
+    from zooalign.indexes import subspaces
     from zooalign.indexes.neighbors import centre, centred_gram, nearest, neighbor_products
 
     arrays: dict[str, Any] = {}
@@ -135,8 +137,10 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
         arrays["ranks"] = kernels.dissimilarity_ranks(distances)
     if "features" in wanted:
         arrays["features"] = centred.rows[:n, :d]
-    if "subspace" in wanted:
-        arrays["subspace"] = kernels.leading_subspace(layer)
-    if "sketches" in wanted:
-        arrays["sketches"] = kernels.sketches(layer)
+    if wanted & _FROM_COLUMNS:
+        columns = subspaces.standardise(layer)
+        if "subspace" in wanted:
+            arrays["subspace"] = subspaces.leading_subspace(columns)
+        if "sketches" in wanted:
+            arrays["sketches"] = subspaces.sketches(columns)
     return {name: values for name, values in arrays.items() if name in wanted or name in WITH_LISTS}
