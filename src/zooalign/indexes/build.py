@@ -115,11 +115,11 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
     needs_gram = bool(wanted & (_FROM_GRAM - {"features"}))
     gram = centred_gram(centred) if needs_gram else _NOTHING
     if wanted & _FROM_LISTS:
-        lists, tie_counts = nearest(layer, preparation, k, centred, gram if needs_gram else None)
+        lists, tie_counts, dots = nearest(layer, preparation, k, centred, gram if needs_gram else None)
         arrays["neighbors"], arrays["tie_counts"] = lists, tie_counts
         arrays["constant"] = np.uint8(centred.constant)
         if wanted & {"similarities", "centred_similarities"}:
-            arrays["similarities"], arrays["centred_similarities"] = neighbor_products(layer, lists)
+            arrays["similarities"], arrays["centred_similarities"] = neighbor_products(layer, lists, dots)
             if centred.constant:
                 arrays["centred_similarities"][:] = 0.0
     # Under cosine without normalisation neighbours are ranked on unit rows, but kernels are not of them.

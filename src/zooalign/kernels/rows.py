@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import F32, F64, I64, U16, U32, VECTORISED, Int, compiled
+from zooalign.kernels import F32, F64, I64, U16, U32, VECTORISED, Int, Stored, compiled
 
 
 @compiled()
@@ -46,6 +46,37 @@ def largest_single(bits: U32) -> np.uint32:
     for t in range(bits.shape[0]):
         top = max(top, np.uint32(bits[t] & np.uint32(0x7FFFFFFF)))
     return top
+
+
+@compiled()
+def load_row(stored: Stored, half: bool, clamp: np.float32, row: F32, bits: U32) -> None:
+    """A stored row as float32, clipped to [-clamp, clamp] if clamp > 0.
+
+    stored (d,) float32, or uint16 holding the bits of float16 if `half`; row (d,) float32 with bits its uint32
+    view. The bits of a half, shifted, are a float32 whose exponent is 112 too low, subnormal or not.
+    """
+    d = row.shape[0]
+    if half:
+        for t in range(d):
+            bits[t] = (np.uint32(stored[t]) & np.uint32(0x7FFF)) << np.uint32(13)
+        for t in range(d):
+            row[t] *= np.float32(2.0**112)
+        for t in range(d):
+            bits[t] |= (np.uint32(stored[t]) & np.uint32(0x8000)) << np.uint32(16)
+    else:
+        for t in range(d):
+            row[t] = stored[t]
+    if clamp > 0:
+        for t in range(d):
+            row[t] = min(max(row[t], -clamp), clamp)
+
+
+@compiled()
+def load_rows(stored: Stored, half: bool, clamp: np.float32, values: F32) -> None:
+    """Stored rows (n, d) as float32, as load_row."""
+    bits = values.view(np.uint32)
+    for i in range(stored.shape[0]):
+        load_row(stored[i], half, clamp, values[i], bits[i])
 
 
 @compiled(fastmath=VECTORISED)
@@ -115,10 +146,31 @@ def squared_distance(u: F32, v: F32) -> float:
 
 
 @compiled()
-def neighbor_products(rows: F32, scale: F64, neighbors: Int, means: F64, products: F32, centred: F32) -> None:
+def fill_dots(rows: F32, neighbors: Int, dots: F64) -> None:
+    """dots[i, t] = <rows[i], rows[neighbors[i, t]]> where it is NaN, (n, k) float64; once for both directions."""
+    n, k = neighbors.shape
+    for i in range(n):
+        for t in range(k):
+            if not np.isnan(dots[i, t]):
+                continue
+            j = np.int64(neighbors[i, t])
+            back = -1
+            for u in range(k):
+                if neighbors[j, u] == i:
+                    back = u
+            if back >= 0 and not np.isnan(dots[j, back]):
+                dots[i, t] = dots[j, back]
+            else:
+                dots[i, t] = dot(rows[i], rows[j])
+
+
+@compiled()
+def neighbor_products(
+    rows: F32, scale: F64, neighbors: Int, dots: F64, means: F64, products: F32, centred: F32
+) -> None:
     """Inner products of prepared row i with neighbors[i, t], in float64 rounded to float32, (n, k).
 
-    products: of the rows as they are; centred: of the rows minus their mean `means` (d,) float64.
+    dots: as fill_dots; products: of the rows as they are; centred: of the rows minus their mean `means` (d,) float64.
     """
     n, k = neighbors.shape
     along = np.empty(n)
@@ -131,7 +183,7 @@ def neighbor_products(rows: F32, scale: F64, neighbors: Int, means: F64, product
     for i in range(n):
         for t in range(k):
             j = np.int64(neighbors[i, t])
-            product = dot(rows[i], rows[j]) * scale[i] * scale[j]
+            product = dots[i, t] * scale[i] * scale[j]
             products[i, t] = np.float32(product)
             centred[i, t] = np.float32(product - along[i] - along[j] + square)
 
