@@ -200,21 +200,21 @@ def _block_krylov(gram: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     """Block Lanczos with full orthogonalisation; None if the wanted vectors do not separate soon."""
     block = count + 2
     deepest = min(_DEPTH, len(gram) // (2 * block))
-    basis = np.empty((len(gram), block * deepest))
+    basis = np.empty((block * deepest, len(gram)))  # vectors as rows, so that every product is of whole blocks
     image = np.empty_like(basis)
-    part = np.random.default_rng(0).standard_normal((len(gram), block))
+    part = np.ascontiguousarray(np.random.default_rng(0).standard_normal((len(gram), block)).T)
     for step in range(deepest):
         done, end = block * step, block * (step + 1)
         for _ in range(2):  # orthogonalising twice is enough
-            part = part - basis[:, :done] @ (basis[:, :done].T @ part)
-        basis[:, done:end] = np.linalg.qr(part)[0]
-        part = image[:, done:end] = gram @ basis[:, done:end]
+            part = part - (part @ basis[:done].T) @ basis[:done]
+        basis[done:end] = np.linalg.qr(part.T)[0].T
+        part = image[done:end] = basis[done:end] @ gram
         if (step + 1) % _STEPS == 0:
-            small = basis[:, :end].T @ image[:, :end]
+            small = basis[:end] @ image[:end].T
             values, rotation = np.linalg.eigh(0.5 * (small + small.T))
             values, rotation = values[::-1], rotation[:, ::-1][:, :count]
-            vectors = basis[:, :end] @ rotation
-            residual = np.linalg.norm(image[:, :end] @ rotation - vectors * values[:count])
+            vectors = basis[:end].T @ rotation
+            residual = np.linalg.norm(image[:end].T @ rotation - vectors * values[:count])
             if residual <= _ANGLE * (values[count - 1] - values[count]):
                 return values[:count], vectors
     return None
