@@ -115,9 +115,8 @@ def centre(layer: Rows, preparation: Preparation, ranking: bool) -> Centred:
     means = np.empty(d)
     kernels.scaled_column_means(layer.values, scale, means)
     rows = np.zeros((-(-n // _TILE) * _TILE, -(-d // _TILE) * _TILE), np.float32)
-    kernels.centre_rows(layer.values, scale, means, rows)
-    lengths = np.empty(n)
-    kernels.row_sums_of_squares(rows[:n], lengths)
+    lengths, offsets = np.empty(n), np.empty(n)
+    kernels.centre_and_measure(layer.values, scale, means, rows, lengths, offsets)
     lengths = np.sqrt(lengths)
     longest = float(lengths.max())
     mean_length = float(np.sqrt(means @ means))
@@ -125,13 +124,11 @@ def centre(layer: Rows, preparation: Preparation, ranking: bool) -> Centred:
     constant = longest <= (_ONE_DIRECTION if unit else _CONSTANT * mean_length)
     if constant:
         rows[:] = 0.0
-        lengths[:] = longest = 0.0
-    offsets = np.empty(n)
+        lengths[:] = offsets[:] = longest = 0.0
     if preparation.similarity == "euclidean" and not preparation.unit_rows:
         offsets = -0.5 * lengths**2
         slack = longest**2
     else:
-        kernels.project_rows(rows[:n], means, offsets)
         slack = longest * mean_length
     terms = min(d, _COLUMNS) + -(-d // _COLUMNS)
     bound = (terms + 16) * lengths * longest + 4.0 * float(np.abs(offsets).max()) + 2.0 * slack

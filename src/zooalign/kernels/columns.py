@@ -1,6 +1,7 @@
 """Kernels that move the columns of one layer to mean 0 in float64.
 
-Every pass goes along whole rows: blocks of columns would fall on few sets of the cache where the width is a power of 2.
+Every pass goes along whole rows: blocks of columns would fall on few sets of the cache where the width is a power
+of 2.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def centre_columns(values: F32, scale: F64, centred: F64, mean: F64, before: F64
     before and after (n,): squared lengths of the rows as they came and without the mean.
     """
     n, d = values.shape
-    _moments(values, scale, mean, np.empty(d))
+    size = np.empty(d)
+    _moments(values, scale, mean, size)
     for i in range(n):
         s = scale[i]
         row = centred[i, :d]

@@ -115,6 +115,29 @@ def centre_rows(values: F32, scale: F64, means: F64, out: F32) -> None:
 
 
 @compiled(fastmath=VECTORISED)
+def _square_and_along(row: F32, direction: F64) -> tuple[float, float]:
+    square = 0.0
+    along = 0.0
+    for t in range(row.shape[0]):
+        v = np.float64(row[t])
+        square += v * v
+        along += v * direction[t]
+    return square, along
+
+
+@compiled()
+def centre_and_measure(values: F32, scale: F64, means: F64, out: F32, squares: F64, along: F64) -> None:
+    """As centre_rows, and of every row of out (>= n, >= d) its squared length and <row, means>, in one pass."""
+    n, d = values.shape
+    for i in range(n):
+        s = scale[i]
+        row = out[i, :d]
+        for t in range(d):
+            row[t] = np.float32(s * np.float64(values[i, t]) - means[t])
+        squares[i], along[i] = _square_and_along(row, means)
+
+
+@compiled(fastmath=VECTORISED)
 def project_rows(rows: F32, direction: F64, out: F64) -> None:
     """out[i] = <rows[i], direction>, float64."""
     n = rows.shape[0]
@@ -154,13 +177,10 @@ def fill_dots(rows: F32, neighbors: Int, dots: F64) -> None:
             if not np.isnan(dots[i, t]):
                 continue
             j = np.int64(neighbors[i, t])
-            back = -1
             for u in range(k):
                 if neighbors[j, u] == i:
-                    back = u
-            if back >= 0 and not np.isnan(dots[j, back]):
-                dots[i, t] = dots[j, back]
-            else:
+                    dots[i, t] = dots[j, u]
+            if np.isnan(dots[i, t]):
                 dots[i, t] = dot(rows[i], rows[j])
 
 
