@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import rankdata
 
-from zooalign.indexes.gram import dissimilarity_ranks, squared_distances
+from zooalign.indexes.gram import dissimilarity_ranks, packed_rbf, squared_distances
 from zooalign.indexes.preparation import Preparation, prepare_layers
-from zooalign.kernels.ranks import mean_ranks, sort_positive, upper_triangle
+from zooalign.kernels.ranks import mean_ranks, sort_positive
 
 PLAIN = Preparation(clamp_scope="none", normalise="none", similarity="euclidean")
 
@@ -72,18 +72,24 @@ def test_distances_are_scipys(dtype, n, d):
     rows = rows_of(x, Preparation())
     prepared = rows.values.astype(float) * rows.scale[:, None]
     found = squared_distances(rows)
-    np.testing.assert_allclose(found.squares, squareform(pdist(prepared, "sqeuclidean")), rtol=1e-11, atol=1e-15)
-    np.testing.assert_array_equal(found.squares, found.squares.T)
-    assert found.squares[5, 70 % n] == 0.0
+    np.testing.assert_allclose(found.squares, pdist(prepared, "sqeuclidean"), rtol=1e-11, atol=1e-15)
+    assert squareform(found.squares)[5, 70 % n] == 0.0
+    assert found.n == n
     assert found.length == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("n", [2, 3, 33, 65])
-def test_upper_triangle_is_numpys(n):
-    squares = np.random.default_rng(n).random((n, n))
-    pairs = np.empty(n * (n - 1) // 2)
-    upper_triangle(squares, pairs)
-    np.testing.assert_array_equal(pairs, squares[np.triu_indices(n, 1)])
+@pytest.mark.parametrize("sigma", [1.0, 0.3, None])
+def test_gaussian_kernels_are_centred_and_packed(n, sigma):
+    x = np.random.default_rng(n).standard_normal((n, 7)).astype(np.float32)
+    x[-1] = x[0] + np.float32(n == 2)
+    squares = squareform(pdist(x.astype(float), "sqeuclidean"))
+    ordered = np.sort(squares[np.triu_indices(n, 1)])
+    kernel = np.exp(-squares / (2 * (ordered[len(ordered) // 2] if sigma is None else sigma**2)))
+    centring = np.eye(n) - 1 / n
+    kernel = centring @ kernel @ centring
+    expected = np.concatenate([np.diag(kernel), kernel[np.triu_indices(n, 1)] * np.sqrt(2)])
+    np.testing.assert_allclose(packed_rbf(squared_distances(rows_of(x)), sigma), expected, atol=2e-7)
 
 
 def test_a_chain_of_values_equal_but_for_rounding_is_one_tie():

@@ -19,13 +19,24 @@ _CANCELLING = 1e-2
 
 
 class Distances(NamedTuple):
-    """Squared distances (n, n) float64 between prepared rows, and the length of the longest row."""
+    """Squared Euclidean distances between the prepared rows of one layer.
+
+    Attributes
+    ----------
+    squares : ndarray of float64, shape (n (n - 1) / 2,)
+        Of all pairs: the strict upper triangle, row by row.
+    n : int
+        Number of samples.
+    length : float
+        Length of the longest row.
+    """
 
     squares: np.ndarray
+    n: int
     length: float
 
 
-NO_DISTANCES = Distances(np.empty((0, 0)), 0.0)
+NO_DISTANCES = Distances(np.empty(0), 0, 0.0)
 
 
 def packed_linear(gram: np.ndarray, n: int) -> np.ndarray:
@@ -71,22 +82,20 @@ def packed_rbf(distances: Distances, sigma: float | None) -> np.ndarray:
     Centring takes constants away, so exp - 1 serves as well as exp and keeps what distinguishes samples in
     narrow cones, where every kernel value is close to 1. All in float64 until the result is packed.
     """
-    squares = distances.squares
-    n = len(squares)
-    if not squares.any():
-        return np.zeros(n * (n + 1) // 2, np.float32)
+    from zooalign.kernels.distances import pack_centred
+
+    pairs, n = distances.squares, distances.n
+    packed = np.zeros(n * (n + 1) // 2, np.float32)
+    if not pairs.any():
+        return packed
     bandwidth = 1.0 if sigma is None else sigma * sigma
     if sigma is None:
-        pairs = _pairs(squares)
         middle = pairs.size // 2
         bandwidth = float(np.partition(pairs, middle)[middle])
         if bandwidth == 0.0:  # more than half of all pairs are duplicates: the smallest real distance
             bandwidth = float(pairs[pairs > 0].min())
-    kernel = np.expm1(squares * (-0.5 / bandwidth))
-    means = kernel.mean(axis=1)
-    kernel -= means[:, None]
-    kernel -= means - means.mean()
-    return packed_linear(kernel, n)
+    pack_centred(np.expm1(pairs * (-0.5 / bandwidth)), n, packed)
+    return packed
 
 
 def squared_distances(layer: Rows) -> Distances:
@@ -114,10 +123,10 @@ def squared_distances(layer: Rows) -> Distances:
     rows, mean = padded(n, d), np.empty(d)
     before, after = np.empty(n), np.empty(n)
     columns.centre_columns(layer.values, layer.scale, rows, mean, before, after)
-    squares = np.zeros((n, n))
+    squares = np.zeros(n * (n - 1) // 2)
     if after.max() > _SINGLE**2 * (mean @ mean):
-        distances.squares_from_products(rows, rows @ rows.T, _CANCELLING, squares)
-    return Distances(squares, float(np.sqrt(before.max())))
+        distances.squares_from_products(rows, rows @ rows.T, n, _CANCELLING, squares)
+    return Distances(squares, n, float(np.sqrt(before.max())))
 
 
 def dissimilarity_ranks(distances: Distances) -> np.ndarray:
@@ -137,7 +146,7 @@ def dissimilarity_ranks(distances: Distances) -> np.ndarray:
     """
     from zooalign.kernels import ranks as kernels
 
-    values = _pairs(distances.squares)
+    values = distances.squares
     order = np.empty(values.size, np.uint32)
     kernels.sort_positive(values, np.empty(values.size, np.uint64), order)
     least, most = values[order[0]], values[order[-1]]
@@ -148,13 +157,3 @@ def dissimilarity_ranks(distances: Distances) -> np.ndarray:
     ranks -= 0.5 * (values.size - 1)
     length = np.sqrt(ranks @ ranks)
     return (ranks / length if length > 0 else ranks).astype(np.float32)
-
-
-def _pairs(squares: np.ndarray) -> np.ndarray:
-    """Strict upper triangle of (n, n), row by row."""
-    from zooalign.kernels import ranks as kernels
-
-    n = len(squares)
-    pairs = np.empty(n * (n - 1) // 2)
-    kernels.upper_triangle(squares, pairs)
-    return pairs

@@ -11,17 +11,6 @@ _DIGIT = 11
 
 
 @compiled()
-def upper_triangle(squares: F64, pairs: F64) -> None:
-    """Copy the strict upper triangle of squares (n, n), row by row, to pairs (n (n - 1) / 2,)."""
-    n = squares.shape[0]
-    p = 0
-    for i in range(n):
-        for j in range(i + 1, n):
-            pairs[p] = squares[i, j]
-            p += 1
-
-
-@compiled()
 def sort_positive(values: F64, keys: U64, order: U32) -> None:
     """Find the `order` (m,) that sorts `values` (m,), finite and not negative, stable; keys (m,) is scratch.
 
