@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zooalign.errors import MetricError
-from zooalign.indexes.neighbors import centre, nearest, neighbor_products
+from zooalign.indexes.neighbors import centre, centred_gram, nearest, neighbor_products
 from zooalign.indexes.preparation import Preparation, prepare_layers
 
 
@@ -221,3 +221,74 @@ def test_threads_do_not_change_a_bit():
         seen.add(run.stdout)
     assert len(seen) == 1
     assert len(seen.pop().strip()) == hashlib.sha256().digest_size * 2
+
+
+@pytest.mark.parametrize("options", [*SIMILARITIES, {"normalise": "none", "similarity": "cosine"}])
+@pytest.mark.parametrize("n", [5, 40, 63, 64, 65, 97, 200, 260])
+def test_every_k_is_a_prefix_of_the_whole_order(options, n):
+    """With k from 1 to n - 1, selection takes other ways through the same scores; half the rows are duplicates."""
+    rng = np.random.default_rng(n)
+    x = rng.standard_normal((n, 24)).astype(np.float16)
+    x[n // 2 :] = x[rng.integers(0, n // 2, n - n // 2)]
+    rows, preparation = rows_of(x, **options)
+    whole = nearest(rows, preparation, n - 1)
+    for k in {1, 2, 10, n // 4, n // 3, n // 2, n - 2} & set(range(1, n)):
+        found = nearest(rows, preparation, k)
+        np.testing.assert_array_equal(found.lists, whole.lists[:, :k])
+        np.testing.assert_array_equal(found.tie_counts, whole.tie_counts[:k])
+
+
+@given(data=st.data(), m=st.integers(2, 300), levels=st.sampled_from([1, 2, 5, 1000]))
+@settings(deadline=None, max_examples=120)
+def test_candidates_are_all_that_rounding_could_put_among_the_best(data, m, levels):
+    from zooalign.kernels.nearest import best_candidates
+
+    k = data.draw(st.integers(1, m - 1))
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    scores = rng.integers(0, levels, m).astype(np.float32)
+    offsets = rng.integers(0, 2, m).astype(np.float32)
+    own, margin = int(rng.integers(-1, m)), np.float32(rng.choice([0.0, 0.5, 2.0]))
+    value, where = np.empty(m + 1, np.float32), np.empty(m + 1, np.int64)
+    c = best_candidates(
+        scores, offsets, own, margin, k, np.empty(m, np.float32), np.empty(m, np.float32), value, where
+    )
+    keys = scores + offsets
+    others = np.delete(np.arange(m), own) if own >= 0 else np.arange(m)
+    ordered = np.sort(keys[others])[::-1]
+    np.testing.assert_array_equal(value[:k], ordered[:k])
+    assert set(where[:c]) == set(others[keys[others] >= ordered[k - 1] - 2 * margin])
+    assert len(set(where[:c])) == c
+    np.testing.assert_array_equal(value[:c], keys[where[:c]])
+
+
+@pytest.mark.parametrize("d", [8256, 9000])
+def test_products_of_wide_layers_are_bounded_by_their_blocks(d):
+    """Beyond one block of columns: the float32 products are within the margins, and the lists exact."""
+    x = np.random.default_rng(4).standard_normal((90, d)) + 0.5
+    rows, preparation = rows_of(x)
+    centred = centre(rows, preparation, ranking=True)
+    exact = centred.rows[:90].astype(float) @ centred.rows[:90].astype(float).T
+    error = np.abs(centred_gram(centred)[:90, :90] - exact)
+    assert (error < centred.margins[:, None]).all()
+    assert centred.margins.max() < 0.6 * (d + 16) * 2.0**-24
+    expected, _ = sorted_neighbors(rows, preparation, 20)
+    np.testing.assert_array_equal(nearest(rows, preparation, 20).lists, expected)
+
+
+@pytest.mark.parametrize("options", [*SIMILARITIES, {"normalise": "none", "similarity": "cosine"}])
+def test_products_do_not_depend_on_which_were_needed_before(options):
+    """Those that settled the order, those of the other direction and all anew are the same bits."""
+    rng = np.random.default_rng(9)
+    x = (rng.standard_normal((120, 40)) + 3).astype(np.float16)
+    x[60:] = x[rng.integers(0, 60, 60)]
+    rows, preparation = rows_of(x, **options)
+    found = nearest(rows, preparation, 12)
+    euclidean = options.get("similarity") == "euclidean" and options.get("normalise") == "none"
+    assert np.isnan(found.dots).any() or not euclidean
+    assert euclidean or np.isfinite(found.dots).any()
+    kept = found.dots.copy()
+    for a, b in zip(
+        neighbor_products(rows, found.lists, found.dots), neighbor_products(rows, found.lists), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(found.dots, kept)

@@ -195,3 +195,23 @@ def test_digest_tells_settings_apart():
     }
     assert len(digests) == 3
     assert Preparation().digest() == Preparation(clamp_quantile=0.95).digest()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("clamp", [0.9, 1.0])
+def test_layers_are_cast_and_clipped_as_by_numpy(dtype, clamp):
+    """Subnormal halves, both zeros, extremes, a transposed layer."""
+    some = np.array([0.0, -0.0, 6e-8, -6e-8, 6.1e-5, 1.0, -1.0, 65504.0, -65504.0, 0.333], dtype)
+    x = np.random.default_rng(0).permutation(np.tile(some, 13)).reshape(10, 13).T
+    x[:, 0] = 0.5
+    (rows,) = prepare_layers(
+        [x], Preparation(clamp_quantile=clamp, normalise="none"), ["a"], [str(i) for i in range(13)]
+    )
+    expected = x.astype(np.float32)
+    if clamp < 1:
+        t = np.float32(order_statistic([expected], clamp))
+        expected = np.clip(expected, -t, t)
+    assert rows.values.flags.c_contiguous
+    assert rows.values.dtype == np.float32
+    np.testing.assert_array_equal(rows.values.view(np.uint32), np.ascontiguousarray(expected).view(np.uint32))
+    assert not np.shares_memory(rows.values, x)

@@ -26,7 +26,7 @@ def test_svcca_is_numpys_svd():
 
 def test_krylov_subspace_is_the_full_decompositions():
     """Wide enough for the iterative path, with and without a gap behind the tenth value."""
-    from zooalign.indexes.gram import leading_eigenpairs
+    from zooalign.indexes.subspaces import leading_eigenpairs
 
     rng = np.random.default_rng(0)
     q = np.linalg.qr(rng.standard_normal((300, 300)))[0]

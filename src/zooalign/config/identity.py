@@ -138,7 +138,7 @@ def index_digest(features: str, preparation: Mapping[str, Any]) -> str:
         Not a function of k_max or of what else the index holds: a longer index gives the same scores.
     """
     prepared = member("zooalign.indexes.preparation", "Preparation")(**preparation).digest()
-    versions = [version(f"zooalign.indexes.{module}") for module in ("index", "neighbors", "gram")]
+    versions = [version(f"zooalign.indexes.{module}") for module in ("index", "neighbors", "gram", "subspaces")]
     return digest("index", features, prepared, versions)
 
 

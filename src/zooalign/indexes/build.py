@@ -17,6 +17,7 @@ from zooalign.indexes.preparation import CONCATENATED, Preparation, Rows, prepar
 _NOTHING = np.empty((0, 0), np.float32)
 _FROM_LISTS = {"neighbors", "similarities", "centred_similarities"}
 _FROM_GRAM = {"gram", "features"}
+_FROM_COLUMNS = {"subspace", "sketches"}
 _FROM_DISTANCES = {"gram_rbf", "gram_rbf_median", "ranks"}
 
 
@@ -105,6 +106,7 @@ def build_index(
 def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]) -> dict[str, Any]:
     """Everything wanted of one prepared layer; one float32 product serves neighbours and kernels."""
     from zooalign.indexes import gram as kernels
+    from zooalign.indexes import subspaces
     from zooalign.indexes.neighbors import centre, centred_gram, nearest, neighbor_products
 
     arrays: dict[str, Any] = {}
@@ -113,11 +115,11 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
     needs_gram = bool(wanted & (_FROM_GRAM - {"features"}))
     gram = centred_gram(centred) if needs_gram else _NOTHING
     if wanted & _FROM_LISTS:
-        lists, tie_counts = nearest(layer, preparation, k, centred, gram if needs_gram else None)
+        lists, tie_counts, dots = nearest(layer, preparation, k, centred, gram if needs_gram else None)
         arrays["neighbors"], arrays["tie_counts"] = lists, tie_counts
         arrays["constant"] = np.uint8(centred.constant)
         if wanted & {"similarities", "centred_similarities"}:
-            arrays["similarities"], arrays["centred_similarities"] = neighbor_products(layer, lists)
+            arrays["similarities"], arrays["centred_similarities"] = neighbor_products(layer, lists, dots)
             if centred.constant:
                 arrays["centred_similarities"][:] = 0.0
     # Under cosine without normalisation neighbours are ranked on unit rows, but kernels are not of them.
@@ -135,8 +137,10 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
         arrays["ranks"] = kernels.dissimilarity_ranks(distances)
     if "features" in wanted:
         arrays["features"] = centred.rows[:n, :d]
-    if "subspace" in wanted:
-        arrays["subspace"] = kernels.leading_subspace(layer)
-    if "sketches" in wanted:
-        arrays["sketches"] = kernels.sketches(layer)
+    if wanted & _FROM_COLUMNS:
+        columns = subspaces.standardise(layer)
+        if "subspace" in wanted:
+            arrays["subspace"] = subspaces.leading_subspace(columns)
+        if "sketches" in wanted:
+            arrays["sketches"] = subspaces.sketches(columns)
     return {name: values for name, values in arrays.items() if name in wanted or name in WITH_LISTS}

@@ -31,6 +31,9 @@ _CONSTANT = 1e-12
 _ONE_DIRECTION = 2.0**-22
 # Rank values are compared on a grid of this step (relative to their size where rows have no unit length).
 TIE_STEP = 2.0**-46
+# Columns per float32 product: the sum of several has a bound on its rounding that does not grow with the width, so
+# that wide layers need no more float64 products to settle their order.
+_COLUMNS = 4096
 # Above this many samples the n x n scores are computed in blocks of rows.
 _WHOLE = 4096
 _BLOCK = 1024
@@ -71,10 +74,14 @@ class Neighbors(NamedTuple):
     tie_counts : ndarray of int32, shape (k,)
         At place t - 1 the number of samples whose t-th and (t + 1)-th neighbours are tied, so that which samples
         are among the t nearest depends on the tie order.
+    dots : ndarray of float64, shape (n, k)
+        Products of the rows as they are stored (not scaled) with their neighbours, where one was needed to order
+        them; NaN elsewhere.
     """
 
     lists: np.ndarray
     tie_counts: np.ndarray
+    dots: np.ndarray
 
 
 def centre(layer: Rows, preparation: Preparation, ranking: bool) -> Centred:
@@ -98,8 +105,8 @@ def centre(layer: Rows, preparation: Preparation, ranking: bool) -> Centred:
     -----
     With x = m + y, <x_i, x_j> = <y_i, y_j> + <m, y_j> + a constant of i: the order over j needs only the
     centred product and one offset per j. At mean cosine .997 the products shrink 300-fold and so does
-    their rounding error. The bound is the standard one for a dot product of d terms, (d + 8) u |y_i||y_j|,
-    plus the rounding of y and of the offsets.
+    their rounding error. The bound is the standard one for a dot product of w terms, (w + 8) u |y_i||y_j|,
+    plus the rounding of y and of the offsets; w is the width, or that of a block and the number of blocks.
     """
     from zooalign.kernels import rows as kernels
 
@@ -108,9 +115,8 @@ def centre(layer: Rows, preparation: Preparation, ranking: bool) -> Centred:
     means = np.empty(d)
     kernels.scaled_column_means(layer.values, scale, means)
     rows = np.zeros((-(-n // _TILE) * _TILE, -(-d // _TILE) * _TILE), np.float32)
-    kernels.centre_rows(layer.values, scale, means, rows)
-    lengths = np.empty(n)
-    kernels.row_sums_of_squares(rows[:n], lengths)
+    lengths, offsets = np.empty(n), np.empty(n)
+    kernels.centre_and_measure(layer.values, scale, means, rows, lengths, offsets)
     lengths = np.sqrt(lengths)
     longest = float(lengths.max())
     mean_length = float(np.sqrt(means @ means))
@@ -118,15 +124,14 @@ def centre(layer: Rows, preparation: Preparation, ranking: bool) -> Centred:
     constant = longest <= (_ONE_DIRECTION if unit else _CONSTANT * mean_length)
     if constant:
         rows[:] = 0.0
-        lengths[:] = longest = 0.0
-    offsets = np.empty(n)
+        lengths[:] = offsets[:] = longest = 0.0
     if preparation.similarity == "euclidean" and not preparation.unit_rows:
         offsets = -0.5 * lengths**2
         slack = longest**2
     else:
-        kernels.project_rows(rows[:n], means, offsets)
         slack = longest * mean_length
-    bound = (d + 16) * lengths * longest + 4.0 * float(np.abs(offsets).max()) + 2.0 * slack
+    terms = min(d, _COLUMNS) + -(-d // _COLUMNS)
+    bound = (terms + 16) * lengths * longest + 4.0 * float(np.abs(offsets).max()) + 2.0 * slack
     bound = bound * _ROUNDOFF + 2.0 * TIE_STEP * (mean_length + longest) ** 2  # all tied rows are candidates
     margins = np.nextafter(bound.astype(np.float32), np.float32(np.inf))
     return Centred(rows, offsets.astype(np.float32), margins, n, bool(constant))
@@ -145,7 +150,17 @@ def centred_gram(centred: Centred) -> np.ndarray:
     ndarray of float32, shape (n padded, n padded)
         Symmetric, the same bits for any number of threads.
     """
-    return centred.rows @ centred.rows.T
+    return _products(centred.rows, centred.rows)
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Inner products of the rows of a (p, d) and b (q, d), summed over blocks of columns."""
+    total = a[:, :_COLUMNS] @ b[:, :_COLUMNS].T
+    part = np.empty_like(total) if a.shape[1] > _COLUMNS else total
+    for start in range(_COLUMNS, a.shape[1], _COLUMNS):
+        stop = start + _COLUMNS
+        total += np.matmul(a[:, start:stop], b[:, start:stop].T, out=part)
+    return total
 
 
 def tie_seed(layer: Rows) -> np.uint64:
@@ -238,7 +253,7 @@ def nearest(
         centred = centre(layer, preparation, ranking=True)
     euclidean = preparation.similarity == "euclidean" and not preparation.unit_rows
     seed, classes = tie_seed(layer), row_classes(layer.values)
-    lists, tie_counts = np.empty((n, k), neighbor_dtype(n)), np.zeros(k, np.int32)
+    lists, tie_counts, dots = np.empty((n, k), neighbor_dtype(n)), np.zeros(k, np.int32), np.empty((n, k))
     if gram is None and n <= _WHOLE:
         gram = centred_gram(centred)
     for first in range(0, n, _BLOCK):
@@ -247,15 +262,17 @@ def nearest(
             scores = gram[first:last, :n]
         else:
             padded = -(-last // _TILE) * _TILE
-            scores = (centred.rows[first:padded] @ centred.rows.T)[: last - first, :n]
+            scores = _products(centred.rows[first:padded], centred.rows)[: last - first, :n]
         kernels.nearest_rows(
             scores, centred.offsets, first, centred.margins, layer.values, layer.rank_scale, preparation.unit_rows,
-            euclidean, centred.constant, seed, classes, k, lists[first:last], tie_counts,
+            euclidean, centred.constant, seed, classes, k, lists[first:last], tie_counts, dots[first:last],
         )  # fmt: skip
-    return Neighbors(lists, tie_counts)
+    return Neighbors(lists, tie_counts, dots)
 
 
-def neighbor_products(layer: Rows, neighbors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def neighbor_products(
+    layer: Rows, neighbors: np.ndarray, dots: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Inner products of prepared rows with their neighbours: the linear kernel on the edges of the graph.
 
     Parameters
@@ -264,6 +281,8 @@ def neighbor_products(layer: Rows, neighbors: np.ndarray) -> tuple[np.ndarray, n
         A prepared layer.
     neighbors : ndarray of int, shape (n, k)
         Positions below n.
+    dots : ndarray of float64, shape (n, k), optional
+        Those that :func:`nearest` needed.
 
     Returns
     -------
@@ -286,7 +305,9 @@ def neighbor_products(layer: Rows, neighbors: np.ndarray) -> tuple[np.ndarray, n
     kernels.scaled_column_means(layer.values, layer.scale, means)
     products = np.empty(neighbors.shape, np.float32)
     centred = np.empty(neighbors.shape, np.float32)
-    kernels.neighbor_products(layer.values, layer.scale, neighbors, means, products, centred)
+    dots = np.full(neighbors.shape, np.nan) if dots is None else dots.copy()
+    kernels.fill_dots(layer.values, neighbors, dots)
+    kernels.neighbor_products(layer.values, layer.scale, neighbors, dots, means, products, centred)
     return products, centred
 
 

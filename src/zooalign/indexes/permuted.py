@@ -168,14 +168,14 @@ class Subset(Index):
     def _subspaces(self) -> np.ndarray:
         from threadpoolctl import threadpool_limits
 
-        from zooalign.indexes.gram import leading_subspace
         from zooalign.indexes.preparation import Rows
+        from zooalign.indexes.subspaces import leading_subspace, standardise
 
         ones = np.ones(self.n)
         with threadpool_limits(1, "blas"):
             return np.stack(
                 [
-                    leading_subspace(Rows(name, self.features(layer), ones, ones))
+                    leading_subspace(standardise(Rows(name, self.features(layer), ones, ones)))
                     for layer, name in enumerate(self.layer_names)
                 ]
             )

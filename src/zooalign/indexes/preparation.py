@@ -277,9 +277,7 @@ def prepare_layers(
     for position, name in enumerate(layer_names):
         x = lazy[position]
         t = threshold if scope != "layer" else _clamp_at([x], preparation, f"layer {name!r}")
-        clamped = x.astype(np.float32, order="C", copy=True)
-        if t is not None:
-            np.clip(clamped, -np.float32(t), np.float32(t), out=clamped)
+        clamped = _clamped(x, t)
         if preparation.include_concat:
             parts.append(clamped.copy() if preparation.normalise == "centred_l2" else clamped)
         yield _normalised(clamped, preparation, name, sample_ids)
@@ -287,6 +285,17 @@ def prepare_layers(
         joined = np.concatenate(parts, axis=1)  # (n, sum of d_l)
         assert joined.shape[0] == n
         yield _normalised(joined, preparation, CONCATENATED, sample_ids)
+
+
+def _clamped(x: np.ndarray, threshold: float | None) -> np.ndarray:
+    """A float32 copy of a checked layer, clipped to [-threshold, threshold]."""
+    from zooalign.kernels import rows as kernels
+
+    half = x.dtype == np.float16
+    stored = np.ascontiguousarray(x)
+    values = np.empty(x.shape, np.float32)
+    kernels.load_rows(stored.view(np.uint16) if half else stored, half, np.float32(threshold or 0.0), values)
+    return values
 
 
 def _normalised(values: np.ndarray, preparation: Preparation, name: str, ids: Sequence[str]) -> Rows:

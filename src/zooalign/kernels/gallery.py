@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from zooalign.kernels import F32, F64, I16, I64, U16, U32, VECTORISED, Int, Stored, compiled
-from zooalign.kernels.rows import dot, squared_distance
+from zooalign.kernels.rows import dot, load_row, squared_distance
 from zooalign.kernels.ties import key, rounded, stream
 
 # Scores per test of a block: one vectorised comparison decides whether to look closer.
@@ -26,29 +26,6 @@ def offer(value: float, begin: np.uint64, position: int, best: F64, where: I64) 
         p -= 1
     best[p] = value
     where[p] = position
-
-
-@compiled()
-def load_row(stored: Stored, half: bool, clamp: np.float32, row: F32, bits: U32) -> None:
-    """A stored row as float32, clipped to [-clamp, clamp] if clamp > 0.
-
-    stored (d,) float32, or uint16 holding the bits of float16 if `half`; row (d,) float32 with bits its uint32
-    view. The bits of a half, shifted, are a float32 whose exponent is 112 too low, subnormal or not.
-    """
-    d = row.shape[0]
-    if half:
-        for t in range(d):
-            bits[t] = (np.uint32(stored[t]) & np.uint32(0x7FFF)) << np.uint32(13)
-        for t in range(d):
-            row[t] *= np.float32(2.0**112)
-        for t in range(d):
-            bits[t] |= (np.uint32(stored[t]) & np.uint32(0x8000)) << np.uint32(16)
-    else:
-        for t in range(d):
-            row[t] = stored[t]
-    if clamp > 0:
-        for t in range(d):
-            row[t] = min(max(row[t], -clamp), clamp)
 
 
 @compiled(fastmath=VECTORISED)

@@ -4,85 +4,94 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import F32, F64, I64, U8, U64, Int, compiled
+from zooalign.kernels import F32, F64, I64, U64, VECTORISED, Int, compiled
 from zooalign.kernels.rows import dot, squared_distance
 from zooalign.kernels.ties import key, rounded, stream
+
+# Peaks per test of a row: whole vectors.
+_LANES = 32
+
+
+@compiled(fastmath=VECTORISED)
+def _above(values: F32, bound: np.float32) -> np.float32:
+    """How many values lie above bound; fewer than 2^24."""
+    count = np.float32(0)
+    for t in range(values.shape[0]):
+        count += np.float32(1) if values[t] > bound else np.float32(0)
+    return count
+
+
+@compiled()
+def _reached(keys: F32, k: int, peaks: F32) -> np.float32:
+    """A value that at least k of the keys reach, close below the k-th largest; -inf where k is too large for that.
+
+    The columns are dealt out to lanes, somewhat more than k: the k-th largest of the lanes' maxima.
+    """
+    m = keys.shape[0]
+    lanes = (k + k // 2 + _LANES) // _LANES * _LANES
+    floor = np.float32(-np.inf)
+    if 2 * lanes > m:
+        return floor
+    best = peaks[:lanes]
+    best[:] = keys[:lanes]
+    for start in range(lanes, m - lanes + 1, lanes):
+        part = keys[start : start + lanes]
+        for t in range(lanes):
+            best[t] = max(best[t], part[t])
+    floor = np.float32(np.inf)
+    for t in range(lanes):
+        if best[t] < floor and _above(best, best[t]) < k:
+            floor = best[t]
+    return floor
 
 
 @compiled()
 def best_candidates(
-    scores: F32, offsets: F32, own: int, margin: np.float32, k: int, keys: F32, taken: U8, value: F32, where: I64
+    scores: F32, offsets: F32, own: int, margin: np.float32, k: int, keys: F32, peaks: F32, value: F32, where: I64
 ) -> int:
     """Candidates for the k best columns of one row: all that rounding could put among them.
 
     scores (m,) float32 and offsets (m,) float32 add up to the approximate rank value; `own` is the row's
-    own column (-1: none). keys (m,) float32 is scratch. On return the first k entries of value and where
+    own column (-1: none). keys and peaks (m,) float32 are scratch. On return the first k entries of value and where
     hold the k best by that value, in order, and the next ones, in no order, every other column within
     2 margin of the k-th best; how many there are in all is returned.
     """
     m = scores.shape[0]
-    # Pass 1: the k best by insertion, skipping blocks in which nothing beats the k-th best.
     for j in range(m):
         keys[j] = scores[j] + offsets[j]
     if own >= 0:
         keys[own] = -np.inf
-    c = 0
-    j0 = 0
-    floor = np.float32(-np.inf)
-    while j0 < m:
-        j1 = min(j0 + 32, m)
-        hit = c < k
-        if not hit:
-            if j1 - j0 == 32:
-                block = keys[j0:j1]
-                any_above = np.uint8(0)
-                for j in range(32):
-                    any_above |= np.uint8(block[j] > floor)
-                hit = any_above != 0
-            else:
-                hit = True
-        if hit:
-            for j in range(j0, j1):
-                v = keys[j]
-                if c == k and not (v > floor):
-                    continue
-                if j == own:
-                    continue
-                p = c if c < k else k - 1
-                while p > 0 and v > value[p - 1]:
-                    value[p] = value[p - 1]
-                    where[p] = where[p - 1]
-                    p -= 1
-                value[p] = v
-                where[p] = j
-                if c < k:
-                    c += 1
-                if c == k:
-                    floor = value[k - 1]
-        j0 = j1
-    # Pass 2: whatever lies within 2 margin below the k-th best may belong among the k.
-    limit = np.float32(floor - np.float32(2.0) * margin)
-    for t in range(k):
-        taken[where[t]] = 1
-    j0 = 0
-    while j0 < m:
-        j1 = min(j0 + 32, m)
-        hit = True
-        if j1 - j0 == 32:
-            block = keys[j0:j1]
-            any_above = np.uint8(0)
-            for j in range(32):
-                any_above |= np.uint8(block[j] >= limit)
-            hit = any_above != 0
-        if hit:
-            for j in range(j0, j1):
-                if keys[j] >= limit and taken[j] == 0 and j != own:
-                    value[c] = keys[j]
-                    where[c] = j
-                    c += 1
-        j0 = j1
-    for t in range(k):
-        taken[where[t]] = 0
+    twice = np.float32(2.0) * margin
+    limit = np.float32(_reached(keys, k, peaks) - twice)
+    found = 0
+    for j in range(m):  # no branch: the next candidate overwrites what was none
+        value[found] = keys[j]
+        where[found] = j
+        found += (keys[j] >= limit) & (j != own)
+    # The k best to the front by insertion; what one of them displaces takes its place.
+    for t in range(1, found):
+        v = value[t]
+        if t >= k and not v > value[k - 1]:
+            continue
+        j = where[t]
+        p = t
+        if t >= k:
+            p = k - 1
+            value[t] = value[p]
+            where[t] = where[p]
+        while p > 0 and v > value[p - 1]:
+            value[p] = value[p - 1]
+            where[p] = where[p - 1]
+            p -= 1
+        value[p] = v
+        where[p] = j
+    limit = np.float32(value[k - 1] - twice)
+    c = k
+    for t in range(k, found):
+        if value[t] >= limit:
+            value[c] = value[t]
+            where[c] = where[t]
+            c += 1
     return c
 
 
@@ -98,7 +107,8 @@ def settle(
     -|rows[own] - rows[j]|^2 if `euclidean`; the same for all columns if `constant`. value, where and c as
     best_candidates left them; where[:k] is the result. tied (k,) counts the calls in which the places t and t + 1
     have equal rank values. classes as equal_rows; exact, keys, known, known_for (set to -1 before the first call)
-    are scratch, long as value.
+    are scratch, long as value: afterwards known[classes[j]] is the product of the rows own and j, or their squared
+    distance, wherever known_for[classes[j]] is `own`.
     """
     begin = stream(seed, own)
     start = 0
@@ -115,16 +125,12 @@ def settle(
             same = classes[j]
             if constant:
                 v = 0.0
-            elif known_for[same] == own:
-                v = known[same]
             else:
-                if euclidean:
-                    v = -squared_distance(rows[own], rows[j])
-                else:
-                    v = dot(rows[own], rows[j]) * scale[own] * scale[j]
-                v = rounded(v, unit)
-                known[same] = v
-                known_for[same] = own
+                if known_for[same] != own:
+                    known[same] = squared_distance(rows[own], rows[j]) if euclidean else dot(rows[own], rows[j])
+                    known_for[same] = own
+                v = float(known[same])
+                v = rounded(-v if euclidean else v * scale[own] * scale[j], unit)
             order = key(begin, j)
             p = filled
             if filled == room:
@@ -150,12 +156,12 @@ def settle(
 @compiled()
 def nearest_rows(
     scores: F32, offsets: F32, first: int, margins: F32, rows: F32, scale: F64, unit: bool, euclidean: bool,
-    constant: bool, seed: np.uint64, classes: I64, k: int, neighbors: Int, tied: Int,
+    constant: bool, seed: np.uint64, classes: I64, k: int, neighbors: Int, tied: Int, dots: F64,
 ) -> None:  # fmt: skip
     """Exact k best columns of every row of a block of the score matrix; see best_candidates, settle.
 
     scores (q, m) float32 for the rows first ... first + q - 1 of `rows`; neighbors (q, k) any int type; tied (k,)
-    is added to.
+    is added to; dots (q, k) are the products of the rows that were needed to order them, NaN where none was.
     """
     q, m = scores.shape
     value = np.empty(m + 1, np.float32)
@@ -165,13 +171,15 @@ def nearest_rows(
     known = np.empty(m, np.float64)
     known_for = np.full(m, -1, np.int64)
     sums = np.empty(m, np.float32)
-    taken = np.zeros(m, np.uint8)
+    peaks = np.empty(m, np.float32)
     for i in range(q):
         own = first + i
-        c = best_candidates(scores[i], offsets, own, margins[own], k, sums, taken, value, where)
+        c = best_candidates(scores[i], offsets, own, margins[own], k, sums, peaks, value, where)
         settle(
             own, rows, scale, unit, euclidean, constant, seed, classes, margins[own], k, c, value, where, exact, keys,
             known, known_for, tied,
         )  # fmt: skip
         for t in range(k):
             neighbors[i, t] = where[t]
+            same = classes[where[t]]
+            dots[i, t] = known[same] if known_for[same] == own and not euclidean else np.nan

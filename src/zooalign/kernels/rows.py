@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import F32, F64, I64, U16, U32, VECTORISED, Int, compiled
+from zooalign.kernels import F32, F64, I64, U16, U32, VECTORISED, Int, Stored, compiled
 
 
 @compiled()
@@ -48,6 +48,37 @@ def largest_single(bits: U32) -> np.uint32:
     return top
 
 
+@compiled()
+def load_row(stored: Stored, half: bool, clamp: np.float32, row: F32, bits: U32) -> None:
+    """A stored row as float32, clipped to [-clamp, clamp] if clamp > 0.
+
+    stored (d,) float32, or uint16 holding the bits of float16 if `half`; row (d,) float32 with bits its uint32
+    view. The bits of a half, shifted, are a float32 whose exponent is 112 too low, subnormal or not.
+    """
+    d = row.shape[0]
+    if half:
+        for t in range(d):
+            bits[t] = (np.uint32(stored[t]) & np.uint32(0x7FFF)) << np.uint32(13)
+        for t in range(d):
+            row[t] *= np.float32(2.0**112)
+        for t in range(d):
+            bits[t] |= (np.uint32(stored[t]) & np.uint32(0x8000)) << np.uint32(16)
+    else:
+        for t in range(d):
+            row[t] = stored[t]
+    if clamp > 0:
+        for t in range(d):
+            row[t] = min(max(row[t], -clamp), clamp)
+
+
+@compiled()
+def load_rows(stored: Stored, half: bool, clamp: np.float32, values: F32) -> None:
+    """Stored rows (n, d) as float32, as load_row."""
+    bits = values.view(np.uint32)
+    for i in range(stored.shape[0]):
+        load_row(stored[i], half, clamp, values[i], bits[i])
+
+
 @compiled(fastmath=VECTORISED)
 def row_sums_of_squares(values: F32, sums: F64) -> None:
     """sums[i] = sum of squares of row i, accumulated in float64."""
@@ -84,6 +115,29 @@ def centre_rows(values: F32, scale: F64, means: F64, out: F32) -> None:
 
 
 @compiled(fastmath=VECTORISED)
+def _square_and_along(row: F32, direction: F64) -> tuple[float, float]:
+    square = 0.0
+    along = 0.0
+    for t in range(row.shape[0]):
+        v = np.float64(row[t])
+        square += v * v
+        along += v * direction[t]
+    return square, along
+
+
+@compiled()
+def centre_and_measure(values: F32, scale: F64, means: F64, out: F32, squares: F64, along: F64) -> None:
+    """As centre_rows, and of every row of out (>= n, >= d) its squared length and <row, means>, in one pass."""
+    n, d = values.shape
+    for i in range(n):
+        s = scale[i]
+        row = out[i, :d]
+        for t in range(d):
+            row[t] = np.float32(s * np.float64(values[i, t]) - means[t])
+        squares[i], along[i] = _square_and_along(row, means)
+
+
+@compiled(fastmath=VECTORISED)
 def project_rows(rows: F32, direction: F64, out: F64) -> None:
     """out[i] = <rows[i], direction>, float64."""
     n = rows.shape[0]
@@ -115,10 +169,28 @@ def squared_distance(u: F32, v: F32) -> float:
 
 
 @compiled()
-def neighbor_products(rows: F32, scale: F64, neighbors: Int, means: F64, products: F32, centred: F32) -> None:
+def fill_dots(rows: F32, neighbors: Int, dots: F64) -> None:
+    """dots[i, t] = <rows[i], rows[neighbors[i, t]]> where it is NaN, (n, k) float64; once for both directions."""
+    n, k = neighbors.shape
+    for i in range(n):
+        for t in range(k):
+            if not np.isnan(dots[i, t]):
+                continue
+            j = np.int64(neighbors[i, t])
+            for u in range(k):
+                if neighbors[j, u] == i:
+                    dots[i, t] = dots[j, u]
+            if np.isnan(dots[i, t]):
+                dots[i, t] = dot(rows[i], rows[j])
+
+
+@compiled()
+def neighbor_products(
+    rows: F32, scale: F64, neighbors: Int, dots: F64, means: F64, products: F32, centred: F32
+) -> None:
     """Inner products of prepared row i with neighbors[i, t], in float64 rounded to float32, (n, k).
 
-    products: of the rows as they are; centred: of the rows minus their mean `means` (d,) float64.
+    dots: as fill_dots; products: of the rows as they are; centred: of the rows minus their mean `means` (d,) float64.
     """
     n, k = neighbors.shape
     along = np.empty(n)
@@ -131,7 +203,7 @@ def neighbor_products(rows: F32, scale: F64, neighbors: Int, means: F64, product
     for i in range(n):
         for t in range(k):
             j = np.int64(neighbors[i, t])
-            product = dot(rows[i], rows[j]) * scale[i] * scale[j]
+            product = dots[i, t] * scale[i] * scale[j]
             products[i, t] = np.float32(product)
             centred[i, t] = np.float32(product - along[i] - along[j] + square)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zooalign.errors import MetricError
-from zooalign.indexes.gram import SUBSPACE
+from zooalign.indexes.subspaces import SUBSPACE
 from zooalign.metrics import check_pair
 from zooalign.metrics._factors import full_correlations, one_thread
 
