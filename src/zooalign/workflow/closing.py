@@ -88,7 +88,7 @@ def _print_answer(work: Work, due: Collection[Item], console: Console) -> None:
     capability = work.sweep.config.headline.capability
     for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
         if row["capability"] == capability and row["partners"] == "all" and row["population"].startswith("released"):
-            of = f"{row['population']} {row['modality']} models"
+            of = f"{row['modality']} models ({row['population']})"
             console.print(f"{capability} and alignment on {row['dataset']}, {of}: {row['answer']}.", soft_wrap=True)
 
 
