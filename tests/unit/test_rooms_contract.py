@@ -37,7 +37,7 @@ DECLARATIONS = {
     "capability": {
         "VERSION", "APPLIES_TO", "CAUSAL_ONLY", "NEEDS", "KEEPS_JOURNAL", "UNIT", "HIGHER_IS_BETTER",
     },
-    "sources": {"VERSION", "LOADS_PRECISION"},
+    "sources": {"VERSION", "LOADS_PRECISION", "LOADS_TO_DEVICE"},
 }  # fmt: skip
 CONSTANTS = {
     "alignment": {"KEY"},
@@ -276,8 +276,9 @@ def test_sources_have_the_functions_that_the_room_calls(name):
     module = plugin("sources", name, "source")
     for function, parameters in PARAMETERS.items():
         if function != "prepare" or hasattr(module, function):
-            own = getattr(module, "LOADS_PRECISION", False) and function == "load"
-            parameters = [*parameters, *(["precision"] if own else [])]
+            if function == "load":
+                more = {"precision": "LOADS_PRECISION", "device": "LOADS_TO_DEVICE"}
+                parameters = [*parameters, *(name for name, says in more.items() if getattr(module, says, False))]
             assert list(inspect.signature(getattr(module, function)).parameters) == parameters
             assert inspect.getdoc(getattr(module, function)), f"{name}.{function}"
 

@@ -23,14 +23,17 @@ import torch
 from zooalign.features.device import place_model
 from zooalign.config.manifest import ModelSpec
 from zooalign.config.schema import ExtractionConfig
-from zooalign.models.loading import fetch_weights
+from zooalign.models.loading import fetch_weights, load_model
 
 found = {}
-for name in ("none", "8bit", "4bit"):
-    options = {"path": sys.argv[1], **({} if name == "none" else {"quantisation": name})}
+for name in ("none", "straight", "8bit", "4bit"):
+    options = {"path": sys.argv[1], **({"quantisation": name} if "bit" in name else {})}
     spec = ModelSpec.model_validate({**json.loads(sys.argv[2]), "options": options})
     fetch_weights(spec, Path(sys.argv[3]) / name, print)
-    model = place_model(spec, Path(sys.argv[3]) / name, ExtractionConfig(device="cpu"))
+    if name == "straight":  # by the way that leads to a GPU
+        model = load_model(spec, Path(sys.argv[3]) / name, "cpu:0")
+    else:
+        model = place_model(spec, Path(sys.argv[3]) / name, ExtractionConfig(device="cpu"))
     ids = torch.randint(3, 299, (4, 9), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         states = model.layers(ids, torch.ones_like(ids, dtype=torch.bool))
@@ -77,11 +80,11 @@ def test_features_are_near_those_of_the_model(saved, packages, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "MatMul8bitLt" not in done.stderr
-    found = {name: (kind, errors) for name, kind, errors in map(json.loads, done.stdout.splitlines()[-3:])}
+    found = {name: (kind, errors) for name, kind, errors in map(json.loads, done.stdout.splitlines()[-4:])}
     assert {name: kind for name, (kind, _) in found.items()} == {
-        "none": "Linear", "8bit": "Linear8bitLt", "4bit": "Linear4bit"
+        "none": "Linear", "straight": "Linear", "8bit": "Linear8bitLt", "4bit": "Linear4bit"
     }  # fmt: skip
-    assert found["none"][1] == [0.0] * 4
+    assert found["none"][1] == found["straight"][1] == [0.0] * 4
     assert all(0 < error < 0.05 for error in found["8bit"][1][1:])
     assert all(0.02 < error < 0.4 for error in found["4bit"][1][1:])
 

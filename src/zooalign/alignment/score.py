@@ -40,6 +40,7 @@ def score(
     level: float = 0.95,
     seed: int = 0,
     keep: str | Path | None = None,
+    part: str | None = None,
 ) -> Scores:
     """Score every layer of x against every layer of y.
 
@@ -71,6 +72,9 @@ def score(
         Of permutations and splits.
     keep : path, optional
         File in which finished permutations are kept: an interrupted call with the same arguments goes on from there.
+    part : str, optional
+        "2/8": only the second of eight ranges of the layers of x; :func:`zooalign.alignment.parts.merge_parts` puts
+        the parts together. Not with `splits`.
 
     Returns
     -------
@@ -94,6 +98,8 @@ def score(
     >>> scores.best["cka"]["layer_x"], scores.scores["mutual_knn@5"].shape
     (1, (3, 1))
     """
+    if part is not None and splits:
+        raise ConfigError("an interval is of the best score over all layers: leave out splits, or part.")
     asked = _asked(metric, k)
     settings = _preparation(prepare)
     depth = max([length or 1 for _, length in asked])
@@ -105,9 +111,15 @@ def score(
     if splits and "subspace" in needs:
         needs |= {"features"}  # of which the subspaces of halves are computed
     sides = _indexes(x, y, settings, list_length(depth) if splits else depth, needs)
+    if part is not None:
+        from zooalign.alignment.parts import layers_of_part
+
+        sides = (layers_of_part(sides[0], part), sides[1])
     metrics.check_pair(*sides)
     together = given_groups(groups, sides[0])
     scores = Scores({}, {}, _settings(sides, asked, settings, null, splits, together, alpha, level, seed))
+    if part is not None:
+        scores.settings["part"] = part
     if (null or splits) and together is None:
         scores.warnings.extend(duplicate_warning(*sides))
     if null and together is not None and together.fixed_samples():
@@ -184,6 +196,7 @@ def score_command(
     seed: int = 0,
     json_file: str | None = None,
     keep: str | None = None,
+    part: str | None = None,
 ) -> str:
     """`zooalign score X Y`: the table of best layer pairs, everything as JSON on request.
 
@@ -203,6 +216,8 @@ def score_command(
         Where to write everything; replaced in one step.
     keep : str, optional
         As :func:`score`; removed when the scores are there.
+    part : str, optional
+        As :func:`score`.
 
     Returns
     -------
@@ -220,7 +235,7 @@ def score_command(
         raise ConfigError(f"k is {k!r}: give whole numbers, separated by commas.") from None
     scores = score(
         x, y, metric, lengths, prepare=prepare, null=null, splits=splits, groups=groups, alpha=alpha, level=level,
-        seed=seed, keep=keep,
+        seed=seed, keep=keep, part=part,
     )  # fmt: skip
     if json_file is not None:
         write_text(json_file, json.dumps(scores.as_dict(), indent=1, allow_nan=False) + "\n")

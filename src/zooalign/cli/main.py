@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,11 +121,29 @@ def score(
     *,
     how: dict[str, Any],
     json_file: Annotated[str | None, typer.Option("--json", help="Write everything to this file.")] = None,
+    part: Annotated[
+        str | None, typer.Option(help="Only a range of the layers of X: 2/8, the second of eight.")
+    ] = None,
 ) -> None:
     """Score two models against each other: every layer pair, the best one printed."""
     from zooalign.alignment.score import score_command
 
-    print(score_command(x, y, json_file=json_file, **how))
+    print(score_command(x, y, json_file=json_file, part=part, **how))
+
+
+@app.command("merge-scores")
+def merge_scores(
+    files: Annotated[list[Path], typer.Argument(help="JSON files of all parts (score --part 1/8 --json FILE).")],
+    json_file: Annotated[str | None, typer.Option("--json", help="Write everything to this file.")] = None,
+) -> None:
+    """Put the scores of one pair together that was scored in parts, its null included."""
+    from zooalign.alignment.parts import merge_parts
+    from zooalign.storage.atomic import write_text
+
+    scores = merge_parts(files)
+    if json_file is not None:
+        write_text(json_file, json.dumps(scores.as_dict(), indent=1, allow_nan=False) + "\n")
+    print(scores)
 
 
 def main() -> None:

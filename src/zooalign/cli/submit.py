@@ -88,6 +88,7 @@ def score(
     how: dict[str, Any],
     jobs: Jobs,
     output: Annotated[Path | None, typer.Option(help="Folder of the JSON files; default scores in results.")] = None,
+    parts: Annotated[int, typer.Option(min=1, help="Jobs per pair: ranges of X's layers (merge-scores).")] = 1,
     config: ConfigOption = Path("config.yaml"),
 ) -> None:
     """Scores of X against each Y, as `zooalign score`; each job writes a JSON file."""
@@ -103,9 +104,11 @@ def score(
         raise ConfigError("scores use no GPU: leave out --gpus.")
     # A task has a method of the name `prepare`.
     how = {("prepare_with" if name == "prepare" else name): value for name, value in how.items()}
+    which = [(f".{i}-of-{parts}", f"{i}/{parts}") for i in range(1, parts + 1)] if parts > 1 else [("", None)]
     tasks = [
-        Score(x, y, folder / f"{name}.json", results / "logs" / "score", **how)
+        Score(x, y, folder / f"{name}{ending}.json", results / "logs" / "score", part=part, **how)
         for y, name in zip(others, names, strict=True)
+        for ending, part in which
     ]
     _submit(tasks, jobs)
 

@@ -81,7 +81,9 @@ def place_model(spec: ModelSpec, weights_folder: Path, settings: ExtractionConfi
 
     from zooalign.models.loading import load_model
 
-    model: Any = load_model(spec, weights_folder)  # torch's stubs know no `to` with a memory format
+    # To several GPUs blocks are laid out from the host.
+    straight = str(device) if device.type == "cuda" and torch.cuda.device_count() == 1 else "cpu"
+    model: Any = load_model(spec, weights_folder, straight)  # torch's stubs know no `to` with a memory format
     precision = getattr(torch, spec.precision)
     # Convolutions run up to 1.4 times as fast on channels-last weights; a transformer has only its patch embedding.
     layout = torch.channels_last

@@ -197,14 +197,18 @@ def one_layer(index: Index, layer: int) -> Index:
         Of the same samples.
     """
     layer %= index.n_layers
+    return some_layers(index, layer, layer + 1)
+
+
+def some_layers(index: Index, start: int, stop: int) -> Index:
+    """Index of the layers from `start` up to `stop` of another, prepared as all of its layers were."""
     arrays: dict[str, np.ndarray] = {}
     for name in index.holds:
-        values = index.array(name)
         if name == "features":
-            arrays[name] = index.features(layer)
+            arrays[name] = np.concatenate([index.features(layer) for layer in range(start, stop)], axis=1)
         else:
-            arrays[name] = values[layer : layer + 1]
-    return Index(arrays, index.sample_ids, [index.layer_names[layer]], index.preparation, index.name)
+            arrays[name] = index.array(name)[start:stop]
+    return Index(arrays, index.sample_ids, index.layer_names[start:stop], index.preparation, index.name)
 
 
 def _codes(base: Index) -> np.ndarray:

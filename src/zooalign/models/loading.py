@@ -163,7 +163,7 @@ def _same(recorded: Mapping[str, str], files: Mapping[str, Path]) -> bool:
     return not files or content_digest(files.values()) == content.hexdigest()
 
 
-def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
+def load_model(spec: ModelSpec, folder: Path, device: str = "cpu") -> VisionModel | LanguageModel:
     """Load a model of the manifest from the folder that :func:`fetch_weights` made; needs no network.
 
     Parameters
@@ -172,12 +172,14 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
         The manifest row.
     folder : Path
         results/weights/{model}.
+    device : str
+        Where weights are read to if the row's source can do that; interventions are made on the CPU.
 
     Returns
     -------
     VisionModel or LanguageModel
-        On the CPU, in evaluation mode; in float32, or in the row's precision where its source can read that;
-        changed by the row's intervention if it has one.
+        On the CPU or on `device`, in evaluation mode; in float32, or in the row's precision where its source can read
+        that; changed by the row's intervention if it has one.
 
     Raises
     ------
@@ -199,6 +201,8 @@ def load_model(spec: ModelSpec, folder: Path) -> VisionModel | LanguageModel:
             _check_published(spec, file, _identity(file)["sha256"])
             with _reading(spec, file):
                 own = {"precision": spec.precision} if getattr(source, "LOADS_PRECISION", False) else {}
+                if getattr(source, "LOADS_TO_DEVICE", False) and spec.intervention is None:
+                    own["device"] = device
                 model = source.load(options, file, folder, **own)
     if not isinstance(model, VisionModel if spec.modality == "vision" else LanguageModel):
         kind = type(model).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,7 @@ def load_folder(
     pickle: bool = False,
     precision: str = "float32",
     quantisation: Quantisation | None = None,
+    device: str = "cpu",
 ) -> TransformersLanguageModel:
     """Load a model and tokenizer saved by transformers.
 
@@ -176,11 +178,13 @@ def load_folder(
         "float32", "bfloat16" or "float16": what the weights are read into.
     quantisation : {"8bit", "4bit"} or None
         Quantise the linear layers on the way.
+    device : str
+        Where every shard is read to, past the host's memory, if the accelerate library is there.
 
     Returns
     -------
     TransformersLanguageModel
-        CPU, evaluation mode.
+        Evaluation mode; on the CPU without accelerate.
 
     Raises
     ------
@@ -200,6 +204,8 @@ def load_folder(
         )
         dtype = getattr(torch, precision)
         shared |= quantisation_options(quantisation, dtype)
+        if device != "cpu" and find_spec("accelerate") is not None:
+            shared["device_map"] = {"": device}
         module, info = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=not pickle, output_loading_info=True, **shared
         )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LOADS_PRECISION = True  # weights come from the file in the row's own precision
+LOADS_TO_DEVICE = True  # and straight to a GPU
 
 
 class Options(_folders.FolderOptions):
@@ -35,8 +36,10 @@ weight_file = _folders.weight_file
 local_files = _folders.local_files
 
 
-def load(options: Options, weight_file: Path, folder: Path, precision: str = "float32") -> LanguageModel:
-    """Load the model from files only, in a precision.
+def load(
+    options: Options, weight_file: Path, folder: Path, precision: str = "float32", device: str = "cpu"
+) -> LanguageModel:
+    """Load the model from files only, in a precision, to a device.
 
     Raises
     ------
@@ -52,4 +55,5 @@ def load(options: Options, weight_file: Path, folder: Path, precision: str = "fl
         pickle=options.pickle,
         precision=precision,
         quantisation=options.quantisation,
+        device=device,
     )

@@ -303,6 +303,8 @@ class Score(Task):
         Preparation, "key=value,...".
     null, splits, groups, alpha, level, seed
         As `zooalign.score`.
+    part : str, optional
+        A range of the layers of x, as `zooalign.score`.
     """
 
     x: str
@@ -318,9 +320,10 @@ class Score(Task):
     alpha: float = 0.05
     level: float = 0.95
     seed: int = 0
+    part: str | None = None
 
     def _title(self) -> str:
-        return f"score {self.x} {self.y}"
+        return f"score {self.x} {self.y}" + (f", part {self.part}" if self.part else "")
 
     def _log(self) -> Path:
         return self.log_folder / f"{self.json_file.stem}.log"
@@ -356,6 +359,7 @@ class Score(Task):
                     alpha=self.alpha,
                     level=self.level,
                     seed=self.seed,
+                    part=self.part,
                     json_file=str(self.json_file),
                     keep=str(self.json_file.with_name(f".{self.json_file.name}.null")),
                 )
