@@ -50,6 +50,7 @@ DUE = {
     "metrics.mutual_knn": SCORES | RESULTS,
     "capability.linear_probe": PROBES | RESULTS,
     "capability._record": PROBES | RESULTS,
+    "results.external": RESULTS,
     "results.findings": RESULTS,
     "results.read": RESULTS,
     "results.means": RESULTS,

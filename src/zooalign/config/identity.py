@@ -28,7 +28,7 @@ INPUTS = {
     "language": ("features.batches", "features.extract", "sources._language"),
 }
 # Modules besides tables and figures themselves that determine what is in them.
-_READ = ("results.findings", "results.means", "results.populations", "results.read")
+_READ = ("results.external", "results.findings", "results.means", "results.populations", "results.read")
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
 
 
@@ -182,10 +182,11 @@ def result_digest(
     models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
+    elsewhere = [[content_digest(sweep.external), sweep.config.capability_sources]] if sweep.external else []
     tags = [_tagged(sweep.models)] if getattr(made_by, "READS_TAGS", False) else []
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
-        *tags, *_raised(*RESULTS[kind]),
+        *tags, *elsewhere, *_raised(*RESULTS[kind]),
     )  # fmt: skip
 
 

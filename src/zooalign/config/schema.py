@@ -120,6 +120,13 @@ class Config(Closed):
     preparation: PreparationConfig = Field(default=PreparationConfig(), description="Preparation of features.")
     extraction: ExtractionConfig = Field(default=ExtractionConfig(), description="How features are taken.")
     capabilities: tuple[CapabilityConfig, ...] = Field(default=(), description="Capabilities to measure.")
+    external: tuple[str, ...] = Field(
+        default=(), description="CSV files of capabilities that were measured elsewhere."
+    )
+    capability_sources: tuple[str, ...] = Field(
+        default=(),
+        description="Sources by trust, where a capability of a model has several values; `measured` is the sweep.",
+    )
     tables: tuple[str, ...] = Field(
         default=("alignment", "capability_alignment", "populations"), description="Tables to write."
     )

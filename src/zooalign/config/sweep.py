@@ -20,7 +20,7 @@ from zooalign.config.manifest import (
 from zooalign.config.reading import check_values, parse, read_yaml
 from zooalign.config.schema import COMPARISONS, CapabilityConfig, Comparison, Config
 from zooalign.errors import ConfigError, unknown
-from zooalign.registry import plugin, plugin_names
+from zooalign.registry import member, plugin, plugin_names
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Sweep:
         By rule, items that failed in this run and are done without, with the reason ("a/b" as in `Item.name`).
     zoo : tuple of str
         Ids of every model of the zoo files, in the sweep or not.
+    external : tuple of Path
+        CSV files of capabilities that were measured elsewhere.
     """
 
     config: Config
@@ -49,6 +51,7 @@ class Sweep:
     left_out: dict[str, str]
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
     zoo: tuple[str, ...] = ()
+    external: tuple[Path, ...] = ()
 
     @cached_property
     def _by_id(self) -> dict[str, ModelSpec]:
@@ -173,12 +176,13 @@ def load_sweep(config: dict[str, Any], root: Path | str | Sequence[Path | str] =
     }
     models, left_out = _chosen(parsed, rows)
     sweep = Sweep(
-        parsed, tuple(models), catalogue, left_out, _failures(parsed, resolve), tuple(spec.id for spec in rows)
-    )
+        parsed, tuple(models), catalogue, left_out, _failures(parsed, resolve), tuple(spec.id for spec in rows),
+        tuple(resolve(name) for name in parsed.external),
+    )  # fmt: skip
     _check_metrics(parsed)
     _check_datasets(sweep)
     _check_capabilities(sweep)
-    _check_results(parsed)
+    _check_results(sweep)
     return sweep
 
 
@@ -269,13 +273,15 @@ def _check_datasets(sweep: Sweep) -> None:
             raise ConfigError(f"config.yaml, comparisons: {unknown('dataset', name, config.datasets)}")
 
 
-def _check_results(config: Config) -> None:
+def _check_results(sweep: Sweep) -> None:
+    config = sweep.config
     folder = config.results
     if not folder.strip() or any(character in folder for character in "{}\n\0"):
         raise ConfigError(
             f"config.yaml, results: {folder!r} cannot be the folder of results; name one without braces."
         )
-    measured = [row.id for row in config.capabilities]
+    read = member("zooalign.results.external", "read_external")
+    measured = {row.id for row in config.capabilities} | {e.capability for e in read(sweep.external, sweep.zoo)}
     need = config.headline.capability
     for package in ("tables", "figures"):
         for name in getattr(config, package):

@@ -42,7 +42,10 @@ def write(findings: Findings, path: Path) -> None:
     not_built = {f"dataset {name}": why for name, why in sweep.failures.get("build_dataset", {}).items()}
     failed = {m.id: sweep.failed_with(m.id) for m in sweep.models}
     left_out = {**sweep.left_out, **not_built}
-    make(findings.alignment, findings.capability, findings.models, options, *files, left_out=left_out, failed=failed)
+    make(
+        findings.alignment, findings.capability, findings.models, options, *files, left_out=left_out, failed=failed,
+        elsewhere=findings.elsewhere(),
+    )  # fmt: skip
 
 
 def make(
@@ -54,6 +57,7 @@ def make(
     md_path: Path | str,
     left_out: Mapping[str, str] | None = None,
     failed: Mapping[str, Sequence[str]] | None = None,
+    elsewhere: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
     """Join capability with alignment and write the table twice, for programs and for people.
 
@@ -73,6 +77,8 @@ def make(
         Models of the zoo that are not in the sweep, with the reason; named below the table for people.
     failed : mapping of str to sequence of str, optional
         What failed, by model; then `reason` says that and nothing else.
+    elsewhere : mapping of str to int, optional
+        Number of values by source and capability that were measured elsewhere; named below the table for people.
 
     Returns
     -------
@@ -125,7 +131,9 @@ def make(
         if column.endswith(("_n", "_rank")):
             table[column] = table[column].astype("Int64")
     write_bytes(csv_path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
-    write_text(md_path, _markdown(table, alignment, capability, models, options, datasets, left_out or {}))
+    notes = [f"- Measured elsewhere: {name} ({n} models)." for name, n in (elsewhere or {}).items()]
+    notes += [f"- Not in the sweep: {name} ({why})." for name, why in sorted((left_out or {}).items())]
+    write_text(md_path, _markdown(table, alignment, capability, models, options, datasets, notes))
     return table
 
 
@@ -217,7 +225,7 @@ def _markdown(
     models: pd.DataFrame,
     options: Options,
     datasets: list[str],
-    left_out: Mapping[str, str],
+    notes: Sequence[str],
 ) -> str:
     """Write the table for people: a line on what the numbers are, the rows, then who is in the means."""
     units = {r.capability: (r.unit, r.higher_is_better) for r in capability_rows(capability)}
@@ -249,7 +257,7 @@ def _markdown(
         "- Rank 1 is the highest mean with the other modality among the trained models of a modality.",
         "- ± is one standard error. An empty field is a value that there is not; the last column says why.",
         *_chance_lines(alignment, options, datasets),
-        *(f"- Not in the sweep: {name} ({why})." for name, why in sorted(left_out.items())),
+        *notes,
     ]
     return "\n".join(lines) + "\n"
 
