@@ -371,3 +371,24 @@ def test_a_row_that_is_edited_by_hand_is_made_again_and_only_on_demand_is_everyt
     row(["l1"])
     assert table.read_bytes() == whole
     assert row(["l1"], anew=True)["computed_pairs"] == 1
+
+
+def test_whatever_pyarrow_raises_for_damaged_bytes_a_row_is_computed_again(tmp_path, monkeypatch):
+    """It raises ArrowNotImplementedError for a bit that makes an integer of less than eight."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from zooalign.alignment import table
+
+    path = tmp_path / "row.parquet"
+    pq.write_table(pa.table({"a": [1]}), path)
+
+    def refuse(*arguments, **options):
+        raise pa.ArrowNotImplementedError("Integers with less than 8 bits not implemented")
+
+    monkeypatch.setattr(pq, "read_metadata", refuse)
+    monkeypatch.setattr(pq, "read_table", refuse)
+    assert table.held_pairs(path) is None
+    assert table.read_lines(path) == []
+    with pytest.raises(ValueError, match="less than 8 bits"):
+        table.read_digests(path)

@@ -73,9 +73,7 @@ def test_one_value_per_capability_and_model_by_trust(tmp_path):
 
     assert values("measured", "a", "b") == {"gpt": 0.4, "bert": 0.1, "smollm2_135m": None}
     assert values("b", "a", "measured")["gpt"] == 0.6
-    with pytest.raises(
-        ConfigError, match=r"a\.csv, line 2: gpt has its gsm8k already in the sweep's own.*rank"
-    ):
+    with pytest.raises(ConfigError, match=r"a\.csv, line 2: gpt has its gsm8k already in the sweep's own.*rank"):
         values()
     with pytest.raises(ConfigError, match=r"b\.csv, line 2.*capability_sources: \[a, b\]"):
         join([], external, ())

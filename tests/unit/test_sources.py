@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from zooalign.config.manifest import ModelSpec
+from zooalign.config.manifest import ModelSpec, read_models
 from zooalign.errors import ConfigError, WeightsError
 from zooalign.models.loading import fetch_weights, load_model
 from zooalign.provenance import file_sha256
+
+ROOT = Path(__file__).parents[2]
 
 WRONG = "0" * 64
 
@@ -180,8 +182,11 @@ def test_estimates_in_the_rows_are_those_of_the_models(zoo, loaded) -> None:
     """`features_per_sample` is the sum of the widths of all layers."""
     import torch
 
-    for name, spec in zoo.items():
-        if spec.modality != "language" or spec.terms:
+    # Rows of packaged-more have a test of their own, where they are installed.
+    packaged = [m.id for name in ("packaged", "nsfwjs") for m in read_models(ROOT / f"config/zoo/{name}.yaml")]
+    for name in packaged:
+        spec = zoo[name]
+        if spec.modality != "language":
             continue
         model = loaded(name)
         ids = torch.tensor(model.tokenize(["a dog"]))

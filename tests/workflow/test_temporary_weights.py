@@ -3,6 +3,8 @@
 import copy
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -109,10 +111,10 @@ def test_a_removal_that_is_broken_off_is_finished(swept):
 
 def test_what_was_in_the_cache_before_stays(swept, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    from huggingface_hub import snapshot_download
-
     cache = tmp_path / "hub/hub"
-    before = snapshot_download("owner/first", cache_dir=cache, endpoint=swept.url, allow_patterns=["*.safetensors"])
+    # In a process of its own: the hub's client reads its settings when it is imported.
+    fetch = "import huggingface_hub as h; print(h.snapshot_download('owner/first', allow_patterns='*.safetensors'))"
+    before = subprocess.run([sys.executable, "-c", fetch], capture_output=True, text=True, check=True).stdout.strip()
     checkout = Checkout(tmp_path / "checkout")
     checkout.config = dict(swept.checkout.config)
     checkout.models = swept.checkout.models[:2]

@@ -45,6 +45,7 @@ DUE = {
     "indexes.index": FROM_INDEXES,
     "indexes.neighbors": FROM_INDEXES,
     "indexes.gram": FROM_INDEXES,
+    "indexes.subspaces": FROM_INDEXES,
     "alignment.pairs": SCORES | RESULTS,
     "metrics.cka": SCORES | RESULTS,
     "metrics.mutual_knn": SCORES | RESULTS,

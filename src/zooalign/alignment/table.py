@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,12 +86,24 @@ def is_whole(table: pa.Table) -> bool:
         return False
 
 
+@contextmanager
+def _reading() -> Generator[None, None, None]:
+    """Make a ValueError of whatever pyarrow raises for damaged bytes: some of it is neither that nor an OSError."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from error
+
+
 def held_pairs(table: Path) -> set[tuple[str, str]] | None:
     """Pairs that a row on disk holds, or None if there is no readable row."""
     import pyarrow.parquet as pq
 
     try:
-        metadata = pq.read_metadata(table).metadata or {}
+        with _reading():
+            metadata = pq.read_metadata(table).metadata or {}
         return {tuple(pair) for pair in json.loads(metadata[PAIRS_KEY])}
     except (OSError, ValueError, KeyError, TypeError):  # missing, or no row of ours: it is computed again
         return None
@@ -102,7 +115,7 @@ def read_lines(table: Path) -> list[dict[str, Any]]:
 
     try:
         # From one open file: by its name pyarrow opens it twice, and it may be replaced in between.
-        with open(table, "rb") as file:
+        with _reading(), open(table, "rb") as file:
             lines = pq.read_table(file, page_checksum_verification=True)
         return lines.to_pylist() if is_whole(lines) else []
     except (OSError, ValueError):
@@ -114,7 +127,7 @@ def read_digests(table: Path) -> dict[str, str]:
     import pyarrow.parquet as pq
 
     columns = ["model_x", "model_y", "metric", "k", "digest"]
-    with open(table, "rb") as file:
+    with _reading(), open(table, "rb") as file:
         lines = pq.read_table(file, columns=columns).to_pydict()
     rows = zip(*(lines[name] for name in columns), strict=True)
     return {f"{x}|{y}|{metric}@{k}": digest for x, y, metric, k, digest in rows}
