@@ -218,7 +218,7 @@ def test_a_job_with_several_gpus_uses_them_only_for_a_model_larger_than_one(monk
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda card: (free[card.index], 10**11))
     monkeypatch.setattr(device, "spread", lambda model, cards, room, name: calls.append((cards, room, name)))
-    monkeypatch.setattr(loading, "load_model", lambda spec, folder: whole)
+    monkeypatch.setattr(loading, "load_model", lambda spec, folder, device: whole)
     with FakeCards() as fake:
         model = place_model(zoo["minilm_l6"], Path("weights"), ExtractionConfig(device="auto"))
         where = {str(fake.card(p)) for p in model.module.parameters()}

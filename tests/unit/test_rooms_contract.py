@@ -100,8 +100,10 @@ def findings(folder, *, headline=None, capabilities=("bits_per_byte",), datasets
             path.write_text(json.dumps(record))
             paths.append(path)
     models = [SimpleNamespace(**row) for row in MODELS.to_dict(orient="records")]
-    config = SimpleNamespace(headline=headline or HeadlineConfig())
+    config = SimpleNamespace(headline=headline or HeadlineConfig(), capability_sources=())
     sweep = SimpleNamespace(
+        external=(),
+        zoo=(),
         config=config,
         models=models,
         failures={},
