@@ -4,10 +4,11 @@ import math
 
 import pytest
 
+from zooalign.config.external import read_external
 from zooalign.config.identity import result_digest
 from zooalign.config.sweep import load_sweep
 from zooalign.errors import ConfigError
-from zooalign.results.external import join, read_external
+from zooalign.results.external import join
 
 MODELS = ("gpt", "bert", "smollm2_135m")
 
@@ -42,6 +43,8 @@ def test_columns_have_defaults(tmp_path):
         ("model,capability,value\ngpt,gsm8k,1,2\n", "more fields than the header"),
         ("model,capability,value\ngpt,,1\n", "capability is empty"),
         ("", "column 'model' is missing"),
+        ("model,model,capability,value\ngpt,gpt,gsm8k,1\n", "column 'model' occurs twice"),
+        (f"model,capability,value\ngpt,gsm8k,{'1' * 200_000}\n", r"leaderboard\.csv, line 2: field larger"),
     ],
 )
 def test_mistakes_name_file_and_line(tmp_path, text, message):
@@ -93,13 +96,21 @@ def test_a_sweep_takes_them_and_is_stale_when_they_change(tmp_path):
         "zoo": ["packaged"], "datasets": ["emoji"], "metrics": {"mutual_knn": {"k": [10]}},
         "headline": {"capability": "gsm8k"}, "external": [str(path)],
     }  # fmt: skip
-    sweep = load_sweep(config, [tmp_path, "."])
-    digests = [result_digest(sweep, "tables", "populations", {}, {})]
+
+    def digest(**changes):
+        return result_digest(load_sweep({**config, **changes}, [tmp_path, "."]), "tables", "populations", {}, {})
+
+    first = digest()
+    # Where a value stands changes nothing, nor do values of models that are not in the sweep.
+    other = "model,capability,value,source\n\nsmollm2_135m,gsm8k,0.05,leaderboard\n"
+    write(tmp_path, other, "other.csv")
+    assert digest(external=["other.csv"]) == first
+    write(tmp_path, other + "minilm_l6,arc,0.2,leaderboard\n", "other.csv")
+    one = {"models": ["smollm2_135m"]}
+    assert digest(external=["other.csv"], **one) == digest(**one)
+    assert digest(external=["other.csv"]) != first
     write(tmp_path, "model,capability,value\nsmollm2_135m,gsm8k,0.06\n")
-    digests.append(result_digest(sweep, "tables", "populations", {}, {}))
-    digests.append(
-        result_digest(load_sweep({**config, "external": [], "figures": []}, "."), "tables", "populations", {}, {})
-    )
-    assert len(set(digests)) == 3
+    assert digest() != first
+    assert digest(external=[], figures=[]) != first
     with pytest.raises(ConfigError, match="needs the capability 'gsm8k'"):
         load_sweep({**config, "external": []}, ".")

@@ -79,5 +79,5 @@ def test_other_files_are_refused(published, tmp_path):
     fetch_weights(row(tmp_path / "lacking.pth"), tmp_path / "lacking")
     with pytest.raises(WeightsError, match=r"the weights do not fit the small AlexNet.*blocks\.3\.0\.weight"):
         load_model(row(tmp_path / "lacking.pth"), tmp_path / "lacking")
-    with pytest.raises(WeightsError, match="there is no encoder"):
+    with pytest.raises(WeightsError, match="there is no checkpoint"):
         fetch_weights(row(tmp_path / "none.pth"), tmp_path / "none")

@@ -7,7 +7,7 @@ SCRIPT = """\
 import os, signal, threading, time
 from types import SimpleNamespace
 from snakemake.scheduling.job_scheduler import JobScheduler
-from zooalign.workflow.session import let_sigterm_in
+from zooalign.workflow.start import let_sigterm_in
 
 scheduler = SimpleNamespace(_lock=threading.Lock(), _user_kill=None, _open_jobs=threading.Semaphore(0))
 let_sigterm_in(scheduler)

@@ -38,6 +38,8 @@ def swept(tmp_path_factory):
             hub.commit(f"owner/{name}", {file.name: file.read_bytes() for file in (folder / name).iterdir()})
         checkout = Checkout(folder / "checkout")
         checkout.models = [tiny_vit("vit_a", 1), *(language(name, f"owner/{name}") for name in NAMES)]
+        # Another row of the first download, as the second tower of a checkpoint is.
+        checkout.models.append({**language("first_last", "owner/first"), "pooling": "last"})
         # 20,000 parameters in float32 are 80,000 bytes: one model at a time.
         checkout.config |= {"weights": "temp", "weights_gib": 1e5 / 2**30, "capabilities": []}
         checkout.config["tables"] = ["alignment"]
@@ -65,6 +67,8 @@ def test_weights_go_after_their_last_reader_and_one_model_at_a_time(swept):
     assert "model.safetensors" not in weights(checkout, "vit_a")  # nothing was fetched for it
     starts = [swept.said.index(f"Weights of {name}: find") for name in NAMES]
     gone = [swept.said.index(f"Weights of {name}: remove") for name in NAMES]
+    assert swept.said.index("Features of first_last") < gone[0]
+    assert weights(checkout, "first_last") == ["weights.json"]
     assert starts[0] < gone[0] < starts[1] < gone[1] < starts[2] < gone[2]
     # Everything is there: nothing is fetched again.
     assert checkout.due() == {}
@@ -94,7 +98,7 @@ def test_what_reads_them_fetches_them_again_and_nothing_else_runs(swept, tmp_pat
     assert blobs(swept) == []
     # Asked for by name, features are made again, so the weights are needed.
     due = counted(checkout.snakemake("-n", "--quiet", "rules", "-R", "extract_features").stdout)
-    assert (due["fetch_weights"], due["extract_features"]) == (3, 4)
+    assert (due["fetch_weights"], due["extract_features"]) == (4, 5)
     # And back: its features are made once more, at the commit that was recorded.
     swept.checkout.snakemake()
     assert swept.checkout.due() == {}

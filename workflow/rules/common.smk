@@ -6,7 +6,7 @@ from snakemake.exceptions import WorkflowError
 
 from zooalign.errors import ZooalignError
 from zooalign.layout import Layout
-from zooalign.workflow import session
+from zooalign.workflow import session, start
 from zooalign.workflow.work import Item, Work, open_sweep
 
 CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -22,7 +22,7 @@ if workflow.is_main_process:
 
 try:
     if workflow.is_main_process:
-        session.check_files(workflow.configfiles)
+        start.check_files(workflow.configfiles)
     SWEEP = open_sweep(config, session.roots(workflow.overwrite_configfiles, CHECKOUT))
     LAYOUT = Layout(Path(SWEEP.config.results))
     WORK = Work(SWEEP, LAYOUT, session.on_cluster(), session.anew())
@@ -37,9 +37,9 @@ FILES = session.all_files(WORK)
 if workflow.is_main_process:
     session.settle(WORK)
     try:
-        session.check_sizes(WORK)
-        session.check_bound(WORK)
-        session.check_permissions(WORK)
+        start.check_sizes(WORK)
+        start.check_bound(WORK)
+        start.check_permissions(WORK)
     except ZooalignError as error:
         raise WorkflowError(str(error))
 
@@ -166,13 +166,13 @@ def grouped(rule):
 
 def check_start():
     """Refuse what cannot be done, before anything is submitted."""
-    session.let_sigterm_in(workflow.scheduler)
-    problem = session.check_touch(WORK) if workflow.touch else ""
+    start.let_sigterm_in(workflow.scheduler)
+    problem = start.check_touch(WORK) if workflow.touch else ""
     if problem:
         raise WorkflowError(problem)
     try:
-        session.check_permissions(WORK, folders=True)
-        session.own_results(WORK)
+        start.check_permissions(WORK, folders=True)
+        start.own_results(WORK)
     except ZooalignError as error:
         raise WorkflowError(str(error))
     if WORK.cluster and workflow.executor_plugin.name == "slurm":
@@ -185,12 +185,12 @@ def check_start():
         partitions = settings.partition_config
         try:
             resources = submitted[0][2] if submitted else {}
-            session.check_settings(
+            start.check_settings(
                 settings.status_command,
                 min(workflow.resource_settings.nodes or 0, len(submitted)),
                 resources,
             )
-            CLUSTER.extend(session.check_cluster(submitted, partitions))
+            CLUSTER.extend(start.check_cluster(submitted, partitions))
         except ZooalignError as error:
             raise WorkflowError(str(error))
 

@@ -8,7 +8,6 @@ A researcher scores a model in training against a stored one in two lines::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from zooalign.errors import ConfigError, MetricError, unknown
 from zooalign.indexes.build import build_index
 from zooalign.indexes.index import Index
 from zooalign.indexes.preparation import Preparation
-from zooalign.storage.atomic import write_text
 
 
 def score(
@@ -238,7 +236,7 @@ def score_command(
         seed=seed, keep=keep, part=part,
     )  # fmt: skip
     if json_file is not None:
-        write_text(json_file, json.dumps(scores.as_dict(), indent=1, allow_nan=False) + "\n")
+        scores.write(json_file)
     if keep is not None:
         Path(keep).unlink(missing_ok=True)
     return str(scores)

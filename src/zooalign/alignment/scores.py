@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from zooalign.storage.atomic import write_text
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class Scores:
         if self.warnings:
             shown["warnings"] = self.warnings
         return shown
+
+    def write(self, file: Path | str) -> None:
+        """Write everything as JSON, in one step; StoreError if the file cannot be written."""
+        write_text(file, json.dumps(self.as_dict(), indent=1, allow_nan=False) + "\n")
 
     def __str__(self) -> str:
         """Table of the best layer pair under every metric, then what its interval is of, and warnings."""

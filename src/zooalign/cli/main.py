@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,11 +137,10 @@ def merge_scores(
 ) -> None:
     """Put the scores of one pair together that was scored in parts, its null included."""
     from zooalign.alignment.parts import merge_parts
-    from zooalign.storage.atomic import write_text
 
     scores = merge_parts(files)
     if json_file is not None:
-        write_text(json_file, json.dumps(scores.as_dict(), indent=1, allow_nan=False) + "\n")
+        scores.write(json_file)
     print(scores)
 
 

@@ -102,6 +102,8 @@ def score(
         _check_side(side)
     if jobs.options.gpus:
         raise ConfigError("scores use no GPU: leave out --gpus.")
+    if parts > 1 and how["splits"]:
+        raise ConfigError("an interval is of the best score over all layers: leave out --splits, or --parts.")
     # A task has a method of the name `prepare`.
     how = {("prepare_with" if name == "prepare" else name): value for name, value in how.items()}
     which = [(f".{i}-of-{parts}", f"{i}/{parts}") for i in range(1, parts + 1)] if parts > 1 else [("", None)]

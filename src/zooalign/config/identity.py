@@ -182,12 +182,17 @@ def result_digest(
     models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
-    elsewhere = [[content_digest(sweep.external), sweep.config.capability_sources]] if sweep.external else []
+    elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []
     tags = [_tagged(sweep.models)] if getattr(made_by, "READS_TAGS", False) else []
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
         *tags, *elsewhere, *_raised(*RESULTS[kind]),
     )  # fmt: skip
+
+
+def _measured_elsewhere(sweep: Any) -> list[Any]:
+    """Values without the places in files that they stand at, and which source counts."""
+    return [[list(map(str, row._replace(where=""))) for row in sweep.external], sweep.config.capability_sources]
 
 
 def _tagged(models: Sequence[ModelSpec]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from zooalign.config.external import External, read_external
 from zooalign.config.manifest import (
     DatasetSpec,
     ModelSpec,
@@ -20,7 +21,7 @@ from zooalign.config.manifest import (
 from zooalign.config.reading import check_values, parse, read_yaml
 from zooalign.config.schema import COMPARISONS, CapabilityConfig, Comparison, Config
 from zooalign.errors import ConfigError, unknown
-from zooalign.registry import member, plugin, plugin_names
+from zooalign.registry import plugin, plugin_names
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Sweep:
         By rule, items that failed in this run and are done without, with the reason ("a/b" as in `Item.name`).
     zoo : tuple of str
         Ids of every model of the zoo files, in the sweep or not.
-    external : tuple of Path
-        CSV files of capabilities that were measured elsewhere.
+    external : tuple of External
+        Capabilities of its models that were measured elsewhere.
     """
 
     config: Config
@@ -51,7 +52,7 @@ class Sweep:
     left_out: dict[str, str]
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
     zoo: tuple[str, ...] = ()
-    external: tuple[Path, ...] = ()
+    external: tuple[External, ...] = ()
 
     @cached_property
     def _by_id(self) -> dict[str, ModelSpec]:
@@ -175,10 +176,9 @@ def load_sweep(config: dict[str, Any], root: Path | str | Sequence[Path | str] =
         name: _with_paths(spec, resolve) for name, spec in read_datasets(resolve(parsed.dataset_files)).items()
     }
     models, left_out = _chosen(parsed, rows)
-    sweep = Sweep(
-        parsed, tuple(models), catalogue, left_out, _failures(parsed, resolve), tuple(spec.id for spec in rows),
-        tuple(resolve(name) for name in parsed.external),
-    )  # fmt: skip
+    ids, swept = tuple(spec.id for spec in rows), {spec.id for spec in models}
+    external = tuple(e for e in read_external(map(resolve, parsed.external), ids) if e.model in swept)
+    sweep = Sweep(parsed, tuple(models), catalogue, left_out, _failures(parsed, resolve), ids, external)
     _check_metrics(parsed)
     _check_datasets(sweep)
     _check_capabilities(sweep)
@@ -280,13 +280,12 @@ def _check_results(sweep: Sweep) -> None:
         raise ConfigError(
             f"config.yaml, results: {folder!r} cannot be the folder of results; name one without braces."
         )
-    read = member("zooalign.results.external", "read_external")
-    measured = {row.id for row in config.capabilities} | {e.capability for e in read(sweep.external, sweep.zoo)}
+    known = {row.id for row in config.capabilities} | {row.capability for row in sweep.external}
     need = config.headline.capability
     for package in ("tables", "figures"):
         for name in getattr(config, package):
             module = plugin(package, name, package[:-1])
-            if getattr(module, "NEEDS_CAPABILITY", False) and need not in measured:
+            if getattr(module, "NEEDS_CAPABILITY", False) and need not in known:
                 raise ConfigError(
                     f"config.yaml, {package}: {name} needs the capability {need!r}; add it under capabilities, "
                     f"name another one in headline.capability, or leave {name} out of {package}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,27 +85,19 @@ class Findings:
         """One line per capability and model, what was measured elsewhere included."""
         import pandas as pd
 
-        from zooalign.results.external import join, read_external
+        from zooalign.results.external import join
         from zooalign.results.read import CAPABILITY_COLUMNS, read_capability
 
         own = read_capability(self.capability_paths)
         if not self.sweep.external:
             return own
-        ids = {m.id for m in self.sweep.models}
-        external = [e for e in read_external(self.sweep.external, self.sweep.zoo) if e.model in ids]
-        rows = join(own.to_dict(orient="records"), external, self.sweep.config.capability_sources)
+        rows = join(own.to_dict(orient="records"), self.sweep.external, self.sweep.config.capability_sources)
         frame = pd.DataFrame(rows, columns=list(CAPABILITY_COLUMNS)).astype(CAPABILITY_COLUMNS)
         return frame.sort_values(["capability", "model"], kind="stable", ignore_index=True)
 
     def elsewhere(self) -> dict[str, int]:
-        """Number of values by source and capability ("leaderboard: gsm8k") that were measured elsewhere."""
-        from collections import Counter
-
-        from zooalign.results.external import read_external
-
-        ids = {m.id for m in self.sweep.models}
-        found = (e for e in read_external(self.sweep.external, self.sweep.zoo) if e.model in ids)
-        return dict(sorted(Counter(f"{e.source}: {e.capability}" for e in found).items()))
+        """Number of values that were measured elsewhere, by source and capability ("leaderboard: gsm8k")."""
+        return dict(sorted(Counter(f"{e.source}: {e.capability}" for e in self.sweep.external).items()))
 
     @cached_property
     def models(self) -> pd.DataFrame:

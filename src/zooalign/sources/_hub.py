@@ -105,7 +105,13 @@ def _note(repository: str, revision: str, names: Sequence[str]) -> None:
     from zooalign.storage.lease import hold_lease
 
     place = _place(repository)
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WeightsError(
+            f"the hub's cache {place} cannot be written ({error.strerror}): correct its permissions, or set HF_HOME "
+            "to a folder of yours"
+        ) from error
     with hold_lease(place / _OURS, lambda line: None):  # two rows may name one repository
         missing = [f"{revision}/{name}" for name in names if not (place / "snapshots" / revision / name).exists()]
         write_json(place / _OURS, {"files": sorted({*_ours(place), *missing})})

@@ -9,11 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from zooalign.closed import Closed
-from zooalign.errors import WeightsError
 from zooalign.models.model import VisionLayer, VisionModel
+from zooalign.sources import _checkpoints
+from zooalign.sources._checkpoints import CheckpointOptions
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._vision import load_state
 from zooalign.sources.torch_checkpoint import read_checkpoint
@@ -37,44 +37,14 @@ _PREPROCESSING = Preprocessing(
 )
 
 
-class Options(Closed):
-    """Where the encoder lies; exactly one of url and path."""
+class Options(CheckpointOptions):
+    """Where the encoder lies, and how pictures are resized."""
 
-    url: str | None = Field(
-        default=None, pattern=r"^https?://[^\s]+/[A-Za-z0-9._-]+$", description="Encoder on a web server."
-    )
-    path: str | None = Field(default=None, description="Encoder as a local file.")
     preprocessing: Preprocessing = Field(default=_PREPROCESSING, description="What the weights were trained on.")
 
-    @model_validator(mode="after")
-    def _check_place(self) -> Options:
-        if (self.url is None) == (self.path is None):
-            raise ValueError("give either `url` or `path`")
-        return self
 
-
-def weight_file(options: Options, folder: Path) -> Path:
-    """Where the encoder lies; one of a web server is fetched into `folder`.
-
-    Raises
-    ------
-    WeightsError
-        If the file or the server is missing.
-    """
-    if options.url is not None:
-        from zooalign.sources._download import fetch_file
-
-        file = folder / options.url.rpartition("/")[2]
-        return file if file.is_file() else fetch_file(options.url, folder)
-    path = Path(options.path or "")
-    if not path.is_file():
-        raise WeightsError(f"there is no encoder {str(path)!r}: correct the row's `path`")
-    return path
-
-
-def local_files(options: Options) -> list[Path]:
-    """The encoder, where it is a local file."""
-    return [] if options.path is None or not Path(options.path).is_file() else [Path(options.path)]
+weight_file = _checkpoints.weight_file
+local_files = _checkpoints.local_files
 
 
 def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:

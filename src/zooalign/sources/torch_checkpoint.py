@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from zooalign.closed import Closed
 from zooalign.errors import WeightsError
-from zooalign.sources._packages import PackagedFile
+from zooalign.sources import _checkpoints
+from zooalign.sources._checkpoints import CheckpointOptions
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._vision import TimmVisionModel, create, load_state
 from zooalign.storage.tensors import read_safetensors, read_torch
@@ -25,14 +25,9 @@ if TYPE_CHECKING:
 VERSION = 1
 
 
-class Options(Closed):
+class Options(CheckpointOptions):
     """Where the checkpoint lies, what it is and how its keys map."""
 
-    weights: PackagedFile | None = Field(default=None, description="Checkpoint inside an installed package.")
-    path: str | None = Field(default=None, description="Checkpoint as a local file instead.")
-    url: str | None = Field(
-        default=None, pattern=r"^https?://[^\s]+/[A-Za-z0-9._-]+$", description="Checkpoint on a web server instead."
-    )
     architecture: str = Field(description="Name in timm.")
     architecture_options: dict[str, Any] = Field(default={}, description="Arguments of timm.create_model.")
     state_key: str | None = Field(default=None, description="Entry of the checkpoint that holds the weights.")
@@ -48,37 +43,9 @@ class Options(Closed):
     pooled: bool | None = Field(default=None, description="Add the pooled feature as a last layer.")
     preprocessing: Preprocessing = Field(description="What the weights were trained on.")
 
-    @model_validator(mode="after")
-    def _check_place(self) -> Options:
-        if sum(place is not None for place in (self.weights, self.path, self.url)) != 1:
-            raise ValueError("give exactly one of `weights` (package and file), `path` and `url`")
-        return self
 
-
-def weight_file(options: Options, folder: Path) -> Path:
-    """Where the checkpoint lies.
-
-    Raises
-    ------
-    WeightsError
-        If the package, file or server is missing.
-    """
-    if options.weights is not None:
-        return options.weights.path()
-    if options.url is not None:
-        from zooalign.sources._download import fetch_file
-
-        file = folder / options.url.rpartition("/")[2]
-        return file if file.is_file() else fetch_file(options.url, folder)
-    path = Path(options.path or "")
-    if not path.is_file():
-        raise WeightsError(f"there is no checkpoint {str(path)!r}: correct the row's `path`")
-    return path
-
-
-def local_files(options: Options) -> list[Path]:
-    """The checkpoint, where it is a local file."""
-    return [] if options.path is None or not Path(options.path).is_file() else [Path(options.path)]
+weight_file = _checkpoints.weight_file
+local_files = _checkpoints.local_files
 
 
 def load(options: Options, weight_file: Path, folder: Path) -> VisionModel:

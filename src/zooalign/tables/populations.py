@@ -35,8 +35,7 @@ SUFFIXES = (".csv", ".md")
 # The tags of the manifest decide what is in it.
 READS_TAGS = True
 
-_COLUMNS = ("dataset", "capability", "modality", "population", "partners", "n", "families", "spearman", "low", "high",
-           "pearson", "answer")  # fmt: skip
+_COLUMNS = ("dataset", "capability", "modality", "population", "partners", *Trend._fields, "answer")
 
 
 class Options(Closed):
@@ -100,15 +99,21 @@ def answers(
                         np.array([whole[model] for model in there], dtype=float),
                         [specs[model].family for model in there],
                     )
-                    about = (dataset, name, modality, population, with_whom)
-                    yield dict(zip(_COLUMNS, (*about, *found, str(found)), strict=True))
+                    yield {
+                        "dataset": dataset,
+                        "capability": name,
+                        "modality": modality,
+                        "population": population,
+                        "partners": with_whom,
+                        **found._asdict(),
+                        "answer": str(found),
+                    }
 
 
 def make(rows: list[dict[str, Any]], options: Options, csv_path: Path | str, md_path: Path | str) -> pd.DataFrame:
     """Write the table twice, for programs and for people; as :func:`answers` gives its rows."""
     import pandas as pd
 
-    assert _COLUMNS[5:-1] == Trend._fields
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
     write_bytes(csv_path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
     write_text(md_path, _markdown(rows, options))

@@ -115,7 +115,7 @@ def _difference(work: Work, attributes: dict[str, Any], dataset: str, model: str
     if attributes.get("dataset", {}).get("digest") != work.content_digest(dataset):
         changed.append(f"content of dataset {dataset} changed")
     changed = changed or [
-        "extraction.text or prompt, or VERSION of a module that reads inputs or runs the model, changed"
+        "extraction.text, prompt or layers, or VERSION of a module that reads inputs or runs the model, changed"
     ]
     return "; ".join(changed)
 

@@ -40,11 +40,13 @@ def downloads(work: Work) -> list[list[str]]:
     """Rows of every download that is on the disk in this run, in the order of fetching: first what is there."""
     rows = [item.parts[0] for item in work.items("remove_weights") if work.is_due(item)]
     groups = {work.sweep.weights[name].download: together(work, name) for name in rows}
-    return sorted(groups.values(), key=lambda group: any(work.is_due(_fetch(work, name)) for name in group))
+    to_fetch = _to_fetch(work)
+    return sorted(groups.values(), key=lambda group: not to_fetch.isdisjoint(group))
 
 
-def _fetch(work: Work, model: str) -> Item:
-    return next(item for item in work.items("fetch_weights") if item.parts == (model,))
+def _to_fetch(work: Work) -> set[str]:
+    """Rows whose weights are fetched in this run."""
+    return {item.parts[0] for item in work.due("fetch_weights")}
 
 
 def download_bytes(work: Work, group: Sequence[str]) -> float:
@@ -76,12 +78,13 @@ def fetched_after(work: Work) -> dict[str, list[Path]]:
     if bound is None:
         return {}
     groups = downloads(work)
-    kept = first_kept([download_bytes(work, group) for group in groups], bound * 2**30)
+    removed = {item.parts[0] for item in work.items("remove_weights")}
+    kept, to_fetch = first_kept([download_bytes(work, group) for group in groups], bound * 2**30), _to_fetch(work)
     return {
-        name: [work.layout.removed(former) for earlier in groups[:first] for former in earlier]
+        name: [work.layout.removed(former) for earlier in groups[:first] for former in earlier if former in removed]
         for group, first in zip(groups, kept, strict=True)
         for name in group
-        if work.is_due(_fetch(work, name))
+        if name in to_fetch
     }
 
 

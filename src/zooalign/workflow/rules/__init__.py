@@ -1,0 +1,30 @@
+"""The rules of the workflow, one class each, in files of the names of those in workflow/rules.
+
+A rule is applied to *parts*: (dataset,), (model,), (dataset, model), (capability, model), (table,) or
+(figure, dataset). Its script in workflow/scripts hands inputs, outputs and `settings` to one function of the library;
+`run` does the same outside Snakemake.
+"""
+
+from __future__ import annotations
+
+from zooalign.workflow.rule import Rule
+from zooalign.workflow.rules.alignment import AlignRow
+from zooalign.workflow.rules.capability import MeasureCapability
+from zooalign.workflow.rules.datasets import BuildDataset
+from zooalign.workflow.rules.features import ExtractFeatures, FetchWeights, IndexFeatures, RemoveWeights
+from zooalign.workflow.rules.results import MakeFigures, MakeTables
+
+RULES: dict[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        BuildDataset(),
+        FetchWeights(),
+        ExtractFeatures(),
+        IndexFeatures(),
+        AlignRow(),
+        MeasureCapability(),
+        RemoveWeights(),
+        MakeTables(),
+        MakeFigures(),
+    )
+}

@@ -1,0 +1,69 @@
+"""The rule that compares a model with its partners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zooalign.planning import costs
+from zooalign.workflow import checks
+from zooalign.workflow.checks import Verdict
+from zooalign.workflow.rule import Needs, Parts, Rule
+
+if TYPE_CHECKING:
+    from zooalign.config.sweep import Sweep
+    from zooalign.layout import Layout
+    from zooalign.progress import Report
+    from zooalign.workflow.work import Work
+
+
+class AlignRow(Rule):
+    """A model against its partners, pair by pair."""
+
+    name, wildcards, kind = "align_row", ("dataset", "model"), "row"
+    files_written, light = 2, True
+
+    def parts(self, work: Work) -> list[Parts]:
+        return work.compared()
+
+    def files(self, layout: Layout, *parts: str) -> list[Path]:
+        return [layout.row(*parts)]
+
+    def needs(self, work: Work, *parts: str) -> Needs:
+        return [("index_features", (parts[0], m)) for m in work.row_members(*parts)]
+
+    def check(self, work: Work, *parts: str) -> Verdict:
+        return checks.row(work, *parts)
+
+    def settings(self, work: Work, *parts: str) -> dict[str, Any]:
+        from zooalign.config.identity import metric_settings
+
+        return {
+            "model": parts[1],
+            "dataset": parts[0],
+            "pairs": work.rows(parts[0])[parts[1]],
+            "metrics": metric_settings(work.sweep),
+            **work.common(self.name, parts),
+        }
+
+    def run(self, work: Work, parts: Parts, report: Report) -> None:
+        from zooalign.alignment.row import align_row
+
+        layout = work.layout
+        align_row(
+            index_paths={m: layout.index(parts[0], m) for m in work.row_members(*parts)},
+            table_path=layout.row(*parts),
+            receipt_path=layout.receipt(*parts),
+            report=report,
+            **self.settings(work, *parts),
+        )
+
+    def estimate(self, sweep: Sweep, parts: Parts, gpu: bool) -> tuple[float, float]:
+        return costs.row(sweep, *parts)
+
+    def written(self, work: Work, *parts: str) -> float:
+        dataset, spec = parts[0], work.sweep.model(parts[1])
+        n, pairs = costs.n_samples(work.sweep.dataset(dataset)), len(work.rows(dataset)[spec.id])
+        layer_pairs = costs.n_layers(spec) * 13
+        # Layer matrices and terms shrink to about half in the parquet file.
+        return 0.5 * pairs * costs.n_settings(work.sweep) * costs.row_line_bytes(layer_pairs, n)

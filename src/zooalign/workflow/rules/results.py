@@ -1,0 +1,93 @@
+"""Rules of tables and figures, which are made from all rows and records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zooalign.planning import costs
+from zooalign.registry import plugin
+from zooalign.workflow import checks
+from zooalign.workflow.checks import Verdict
+from zooalign.workflow.rule import Needs, Parts, Rule
+
+if TYPE_CHECKING:
+    from zooalign.config.sweep import Sweep
+    from zooalign.layout import Layout
+    from zooalign.progress import Report
+    from zooalign.workflow.work import Work
+
+
+class _Result(Rule):
+    """Base of tables and figures: made from all rows and records."""
+
+    light = gathered = True
+    files_written = 3
+
+    def needs(self, work: Work, *parts: str) -> Needs:
+        del parts
+        return [(i.rule, i.parts) for rule in ("align_row", "measure_capability") for i in work.items(rule)]
+
+    def check(self, work: Work, *parts: str) -> Verdict:
+        return checks.result(work, self.name, *parts)
+
+    def settings(self, work: Work, *parts: str) -> dict[str, Any]:
+        return {"sweep": work.sweep, "name": parts[0]}
+
+    def run(self, work: Work, parts: Parts, report: Report) -> None:
+        from zooalign.results.findings import make_result
+
+        needs = {rule: [work.file(r, p) for r, p in self.needs(work, *parts) if r == rule] for rule in
+                 ("align_row", "measure_capability")}  # fmt: skip
+        make_result(
+            row_paths=needs["align_row"],
+            capability_paths=needs["measure_capability"],
+            files=self.files(work.layout, *parts),
+            report=report,
+            **self.settings(work, *parts),
+        )
+
+    def estimate(self, sweep: Sweep, parts: Parts, gpu: bool) -> tuple[float, float]:
+        return costs.results(sweep)
+
+
+class MakeTables(_Result):
+    """A table, every file of it."""
+
+    name, wildcards, kind = "make_tables", ("table",), "table"
+
+    def parts(self, work: Work) -> list[Parts]:
+        return [(name,) for name in work.sweep.config.tables]
+
+    def files(self, layout: Layout, *parts: str) -> list[Path]:
+        # Not with_suffix: a name may have a dot.
+        return [Path(f"{layout.table(*parts)}{suffix}") for suffix in plugin("tables", parts[0], "table").SUFFIXES]
+
+    def settings(self, work: Work, *parts: str) -> dict[str, Any]:
+        return {"kind": "tables", **super().settings(work, *parts)}
+
+    def written(self, work: Work, *parts: str) -> float:
+        del parts
+        return costs.n_lines(work.sweep) * costs.TYPICAL_LINE_BYTES / len(work.sweep.config.tables)
+
+
+class MakeFigures(_Result):
+    """A figure of one dataset, as SVG and PNG."""
+
+    name, wildcards, kind = "make_figures", ("figure", "dataset"), "figure"
+
+    def parts(self, work: Work) -> list[Parts]:
+        return [(name, dataset) for name in work.sweep.config.figures for dataset in work.sweep.datasets()]
+
+    def title(self, parts: Parts) -> str:
+        return "{} of {}".format(*parts)
+
+    def files(self, layout: Layout, *parts: str) -> list[Path]:
+        return [Path(f"{layout.figure('_'.join(parts))}{suffix}") for suffix in (".svg", ".png")]
+
+    def settings(self, work: Work, *parts: str) -> dict[str, Any]:
+        return {"kind": "figures", "dataset": parts[1], **super().settings(work, *parts)}
+
+    def written(self, work: Work, *parts: str) -> float:
+        del work, parts
+        return 4e5
