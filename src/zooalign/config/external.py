@@ -67,12 +67,12 @@ def _read(path: Path, models: Sequence[str]) -> list[External]:
         reader.fieldnames = columns
         rows = [(row, reader.line_num) for row in reader]
     except csv.Error as error:
-        raise ConfigError(f"{path}, line {reader.line_num}: {error}. Correct the file.") from error
+        raise ConfigError(f"{path}, line {reader.line_num + 1}: {error}. Correct the file.") from error
     if missing := [name for name in _NEEDED if name not in columns]:
         raise ConfigError(f"{path}: column {missing[0]!r} is missing; needed are {', '.join(_NEEDED)}.")
     for name in columns:
         if name not in _KNOWN:
-            raise ConfigError(f"{path}: {unknown('column', name, _KNOWN)}")
+            raise ConfigError(f"{path}: {unknown('column', name[:100], _KNOWN)}")
         if columns.count(name) > 1:
             raise ConfigError(f"{path}: column {name!r} occurs twice; rename or delete one.")
     return [_row(row, models, f"{path}, line {number}", path.stem) for row, number in rows]
@@ -83,12 +83,12 @@ def _row(row: Mapping[str | None, Any], models: Sequence[str], where: str, stem:
     if None in row:
         raise ConfigError(f"{where}: has more fields than the header.")
     if text["model"] not in models:
-        raise ConfigError(f"{where}: {unknown('model', text['model'], models)}")
+        raise ConfigError(f"{where}: {unknown('model', text['model'][:100], models)}")
     if not text["capability"]:
         raise ConfigError(f"{where}: capability is empty.")
     better = (text.get("higher_is_better") or "true").lower()
     if better not in (*_YES, *_NO):
-        raise ConfigError(f"{where}: higher_is_better is {better!r}; write true or false.")
+        raise ConfigError(f"{where}: higher_is_better is {better[:40]!r}; write true or false.")
     value = _number(text["value"], "value", where)
     error = _number(text["standard_error"], "standard_error", where) if text.get("standard_error") else math.nan
     if error < 0:
@@ -106,5 +106,5 @@ def _number(text: str, column: str, where: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ConfigError(f"{where}: {column} is {text!r}, not a finite number.")
+        raise ConfigError(f"{where}: {column} is {text[:40]!r}, not a finite number.")
     return number
