@@ -15,6 +15,7 @@ from zooalign.config.sweep import Sweep
 from zooalign.progress import Report
 from zooalign.provenance import file_sha256, package_versions, stamp
 from zooalign.registry import plugin
+from zooalign.results.means import ShownAlignment
 from zooalign.storage.atomic import write_json
 
 if TYPE_CHECKING:
@@ -69,6 +70,13 @@ class Findings:
     def symmetric(self) -> bool:
         """Whether it gives the same score both ways."""
         return plugin("metrics", self.metric, "metric").SYMMETRIC
+
+    @property
+    def shown(self) -> ShownAlignment:
+        """Which alignment tables show."""
+        return ShownAlignment(
+            metric=self.metric, k=self.k, symmetric=self.symmetric, datasets=self.sweep.datasets()
+        )
 
     @cached_property
     def alignment(self) -> pd.DataFrame:

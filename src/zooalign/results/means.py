@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pydantic import Field
+
+from zooalign.closed import Closed
 from zooalign.errors import StoreError, unknown
 from zooalign.results.frames import where
 
@@ -13,6 +16,15 @@ if TYPE_CHECKING:
 VERSION = 2  # part of the digest of what this module determines
 
 OTHER = {"vision": "language", "language": "vision"}
+
+
+class ShownAlignment(Closed):
+    """Which alignment a table shows: that of the headline, on every dataset."""
+
+    metric: str = Field(description="Metric of the alignment.")
+    k: int = Field(ge=0, description="Its number of neighbours; 0 for metrics without k.")
+    symmetric: bool = Field(description="Whether the metric is symmetric (each pair computed once).")
+    datasets: tuple[str, ...] = Field(description="Datasets, in this order.")
 
 
 class Mean(NamedTuple):

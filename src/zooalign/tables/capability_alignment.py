@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
-from zooalign.closed import Closed
 from zooalign.results.frames import capability_rows, model_rows, n_samples, where
-from zooalign.results.means import OTHER, mean_over, partners, scores, select, trained
+from zooalign.results.means import OTHER, ShownAlignment, mean_over, partners, scores, select, trained
 from zooalign.results.read import check_models, failures
 from zooalign.storage.atomic import write_bytes, write_text
 
@@ -23,20 +20,13 @@ VERSION = 2
 SUFFIXES = (".csv", ".md")
 
 
-class Options(Closed):
-    """Which alignment the table shows; :func:`write` takes all of it from the configuration."""
-
-    metric: str = Field(description="Metric of the alignment columns.")
-    k: int = Field(ge=0, description="Its number of neighbours; 0 for metrics without k.")
-    symmetric: bool = Field(description="Whether the metric is symmetric (each pair computed once).")
-    datasets: tuple[str, ...] = Field(description="Datasets, in this order.")
+# All of it from the configuration.
+Options = ShownAlignment
 
 
 def write(findings: Findings, path: Path) -> None:
     """Write `path`.csv and `path`.md from what a sweep found."""
-    options = Options(
-        metric=findings.metric, k=findings.k, datasets=findings.sweep.datasets(), symmetric=findings.symmetric
-    )
+    options = findings.shown
     files = (Path(f"{path}{suffix}") for suffix in SUFFIXES)
     sweep = findings.sweep
     not_built = {f"dataset {name}": why for name, why in sweep.failures.get("build_dataset", {}).items()}

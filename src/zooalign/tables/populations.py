@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
-from zooalign.closed import Closed
 from zooalign.results.frames import capability_rows
-from zooalign.results.means import OTHER, mean_over, partners, scores, select
+from zooalign.results.means import OTHER, ShownAlignment, mean_over, partners, scores, select
 from zooalign.results.populations import (
     LEVEL,
     MIN_FAMILIES,
@@ -38,20 +36,14 @@ READS_TAGS = True
 _COLUMNS = ("dataset", "capability", "modality", "population", "partners", *Trend._fields, "answer")
 
 
-class Options(Closed):
-    """Which alignment the table is about; :func:`write` takes all of it from the configuration."""
-
-    metric: str = Field(description="Metric of the alignment.")
-    k: int = Field(ge=0, description="Its number of neighbours; 0 for metrics without k.")
-    symmetric: bool = Field(description="Whether the metric is symmetric.")
-    datasets: tuple[str, ...] = Field(description="Datasets, in this order.")
+# All of it from the configuration.
+Options = ShownAlignment
 
 
 def write(findings: Findings, path: Path) -> None:
     """Write `path`.csv and `path`.md from what a sweep found."""
-    sweep = findings.sweep
-    options = Options(metric=findings.metric, k=findings.k, symmetric=findings.symmetric, datasets=sweep.datasets())
-    rows = list(answers(findings.alignment, findings.capability, findings.models, sweep.models, options))
+    options, manifest = findings.shown, findings.sweep.models
+    rows = list(answers(findings.alignment, findings.capability, findings.models, manifest, options))
     make(rows, options, *(Path(f"{path}{suffix}") for suffix in SUFFIXES))
 
 
