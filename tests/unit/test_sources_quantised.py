@@ -112,3 +112,22 @@ def test_a_card_has_to_hold_fewer_bytes():
         )
         sizes.append(gpu_weights_mb(spec))
     assert sizes[0] > 1.6 * sizes[1] > 2.5 * sizes[2]
+
+
+@pytest.mark.parametrize(("device", "there", "wanted"), [
+    ("cuda:0", True, {"": "cuda:0"}), ("cuda:0", False, None), ("cpu", True, None)
+])  # fmt: skip
+def test_shards_go_straight_to_a_gpu_where_accelerate_is_there(saved, tmp_path, monkeypatch, device, there, wanted):
+    asked = {}
+
+    def from_pretrained(*arguments, **options):
+        asked.update(options)
+        raise OSError("no further")
+
+    spec = row({"path": str(saved)})
+    fetch_weights(spec, tmp_path / "weights", print)
+    monkeypatch.setattr("zooalign.sources._language.find_spec", lambda name: object() if there else None)
+    monkeypatch.setattr(import_transformers().AutoModelForCausalLM, "from_pretrained", from_pretrained)
+    with pytest.raises(WeightsError, match="no further"):
+        load_model(spec, tmp_path / "weights", device)
+    assert asked.get("device_map") == wanted
