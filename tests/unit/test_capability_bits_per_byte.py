@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zooalign.capability import bits_per_byte
+from zooalign.capability import _likelihood, bits_per_byte, published_bits_per_byte
 from zooalign.capability._record import CapabilityError, CapabilityRecord, ratio_standard_error
 from zooalign.errors import FeatureError
 from zooalign.storage.journal import Journal
@@ -106,13 +106,13 @@ def test_windows_carry_one_token_so_a_bigram_model_loses_nothing(context):
     assert cut["value"] == pytest.approx(whole["value"], rel=1e-6)
 
 
-def test_windows_are_disjoint_and_no_longer_than_the_models_limit():
+def test_windows_are_no_longer_than_the_models_limit_and_the_last_is_as_long():
     model = ByteModel(uniform)
     model.max_tokens = 4
     record, _ = measure(model, texts("abcdefghij"), context=100)
     seen = [row[m].tolist() for ids, mask in model.calls[1:] for row, m in zip(ids, mask, strict=True)]
     letters = [BOS, *b"abcdefghij"]
-    assert sorted(seen) == sorted([letters[0:4], letters[4:8], letters[8:10]])
+    assert sorted(seen) == sorted([letters[0:4], letters[4:8], letters[6:10]])
     assert record["settings"]["context"] == 4
 
 
@@ -155,8 +155,8 @@ def test_sums_in_slices_equal_one_log_softmax(monkeypatch):
     targets = torch.randint(300, (1000,), generator=generator)
     expected = -logits.double().log_softmax(-1).gather(-1, targets[:, None]).sum().item() / math.log(2)
     for rows in (1, 7, 128, 10_000):
-        monkeypatch.setattr(bits_per_byte, "LOG_SOFTMAX_ROWS", rows)
-        assert bits_per_byte._negative_log2(logits, targets) == pytest.approx(expected, rel=1e-6)
+        monkeypatch.setattr(_likelihood, "LOG_SOFTMAX_ROWS", rows)
+        assert _likelihood.negative_log2(logits, targets) == pytest.approx(expected, rel=1e-6)
 
 
 class CharacterModel(ByteModel):
@@ -279,11 +279,17 @@ def test_the_standard_error_is_that_of_resampled_documents():
     assert ratio_standard_error([1.0], [2.0]) is None
 
 
+def published(model, *strings):
+    options = published_bits_per_byte.Options()
+    return published_bits_per_byte.measure(model, texts(*strings), options, lambda line: None)
+
+
 def test_published_bpb_is_a_mean_over_strings_and_something_else():
     strings = ["ab", "abcdefgh" * 4]
-    result = bits_per_byte.published_bpb(ByteModel(bigram), strings)
-    assert result["per_text"] == pytest.approx([bigram_bits(s) / len(s) for s in strings], rel=1e-5)
-    assert result["value"] == pytest.approx(sum(result["per_text"]) / 2)
+    result = published(ByteModel(bigram), *strings)
+    assert result["details"]["per_text"] == pytest.approx([bigram_bits(s) / len(s) for s in strings], rel=1e-5)
+    assert result["value"] == pytest.approx(sum(result["details"]["per_text"]) / 2)
+    assert result["standard_error"] == pytest.approx(np.std(result["details"]["per_text"], ddof=1) / math.sqrt(2))
     corpus, _ = measure(ByteModel(bigram), texts(*strings))
     assert abs(corpus["value"] - result["value"]) > 0.01
 
@@ -291,10 +297,12 @@ def test_published_bpb_is_a_mean_over_strings_and_something_else():
 def test_published_bpb_does_not_score_the_first_token():
     model = ByteModel(uniform)
     model.tokenize = lambda strings: [list(s.encode()) for s in strings]  # a tokenizer without BOS
-    result = bits_per_byte.published_bpb(model, ["abcd"])
+    result = published(model, "abcd")
     assert result["value"] == pytest.approx(3 * math.log2(VOCABULARY) / 4, rel=1e-6)
-    with pytest.raises(CapabilityError, match="text 1 is empty"):
-        bits_per_byte.published_bpb(model, ["a", ""])
+    assert result["standard_error"] is None
+    model.max_tokens = 3
+    with pytest.raises(CapabilityError, match="sample 'doc1': 4 tokens, the model takes 3"):
+        published(model, "ab", "abcd")
 
 
 def test_an_interrupted_measurement_continues_to_the_same_bits(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.unit import test_capability_bits_per_byte as bits
+from tests.unit import test_capability_language_task as tasks
 from tests.unit import test_capability_linear_probe as probe
 from tests.unit.test_tables import MODELS, all_lines, line, write_rows
 from zooalign.capability._record import CapabilityError, CapabilityRecord
@@ -41,7 +42,6 @@ DECLARATIONS = {
 }  # fmt: skip
 CONSTANTS = {
     "alignment": {"KEY"},
-    "bits_per_byte": {"UNKNOWN_BITS_PER_BYTE", "LOG_SOFTMAX_ROWS"},
     "linear_probe": {"GRADIENT_TOLERANCE", "MAX_ITERATIONS", "NO_GROUP", "LARGEST_EXCESS"},
 }
 
@@ -195,9 +195,24 @@ def sharp(scale):
     return lambda ids: torch.nn.functional.one_hot(torch.full_like(ids, ord("a")), bits.VOCABULARY) * scale
 
 
+def asked(choices):
+    """A question whose right answer is the first of some letters."""
+    config = {
+        "task": "letters", "output_type": "multiple_choice", "test_split": "test", "doc_to_text": "{{text}}",
+        "doc_to_choice": "choices", "doc_to_target": "label", "target_delimiter": "",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    rows = [{"text": f"{i}:", "choices": list(choices), "label": 0} for i in range(3)]
+    return tasks.questions(config, {"letters": {"test": rows}})
+
+
 # For each kind, two subjects on the same samples: the better first.
 EXAMPLES = {
     "linear_probe": lambda: [probed(12.0), probed(0.5)],
+    "published_bits_per_byte": lambda: [
+        (bits.ByteModel(sharp(s)), bits.texts("aaaa" * 20, "aaa")) for s in (6.0, 1.0)
+    ],
+    "language_task": lambda: [(bits.ByteModel(sharp(s)), asked("ab")) for s in (6.0, -6.0)],
     "bits_per_byte": lambda: [(bits.ByteModel(sharp(s)), bits.texts("aaaa" * 20, "aaa")) for s in (6.0, 1.0)],
 }
 

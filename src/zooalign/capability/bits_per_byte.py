@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
+from zooalign.capability._likelihood import (
+    UNKNOWN_BITS_PER_BYTE,
+    BatchOptions,
+    UnknownCharacters,
+    batches,
+    halved,
+    negative_log2,
+    padded_logits,
+    tokens_that_fit,
+)
 from zooalign.capability._record import CapabilityError, Measured, ratio_standard_error
-from zooalign.closed import Closed
 from zooalign.errors import FeatureError
-from zooalign.models.memory import is_out_of_memory
 from zooalign.progress import Progress, Report
 from zooalign.provenance import digest, package_versions
 from zooalign.storage.journal import Journal
 
-if TYPE_CHECKING:
-    import torch
-
-VERSION = 1
+VERSION = 2
 APPLIES_TO = "language"
 CAUSAL_ONLY = True
 NEEDS = "model"
@@ -27,17 +32,8 @@ KEEPS_JOURNAL = True
 UNIT = "bits/byte"
 HIGHER_IS_BETTER = False
 
-# What an unknown character costs on top of the model's unknown symbol: its UTF-8 bytes sent as they are.
-# UTF-8 is self-delimiting, so symbol plus bytes is a code that could be decoded: an upper bound on what
-# the text costs under the model, never a reward for not knowing a character.
-UNKNOWN_BITS_PER_BYTE = 8.0
 
-# Rows of logits turned into log-probabilities at a time: bounds the temporary of a logsumexp over a
-# vocabulary of 49,152 to 24 MiB, and a larger vocabulary's in proportion.
-LOG_SOFTMAX_ROWS = 128
-
-
-class Options(Closed):
+class Options(BatchOptions):
     """Settings of bits per byte; all but the two batch limits change the value."""
 
     byte_budget: int | None = Field(
@@ -49,12 +45,6 @@ class Options(Closed):
         default=1024,
         gt=0,
         description="Longest window in tokens; a model's own limit is kept if it is smaller.",
-    )
-    batch_tokens: int = Field(
-        default=2048, gt=0, description="Most tokens in a batch, padding included (one window at least)."
-    )
-    logits_mib: int = Field(
-        default=256, gt=0, description="Most MiB of float32 logits in a batch (one window at least)."
     )
 
 
@@ -68,7 +58,8 @@ class _Document(NamedTuple):
 class _Window(NamedTuple):
     document: int
     start: int  # position of the first input token in the document's ids
-    length: int  # input tokens, which is also how many tokens are scored
+    length: int  # input tokens
+    scored: int  # tokens at the end whose successors are scored
 
 
 def measure(
@@ -77,8 +68,9 @@ def measure(
     """Corpus-level bits per byte of a causal language model on a texts dataset.
 
     Every token of every document is scored exactly once. The first is scored after BOS (EOS where the
-    model has no BOS); windows are disjoint and as long as the context, and each later window starts with
-    one token carried over from the one before.
+    model has no BOS); what windows score is disjoint. A window is as long as the context and starts with one token
+    carried over from the one before; a document's last window reaches further back, so that it is as long as the
+    others. These are the windows of lm-evaluation-harness, and so is the value (its `bits_per_byte`).
 
     Parameters
     ----------
@@ -158,57 +150,6 @@ def measure(
     ).model_dump()
 
 
-def published_bpb(model: Any, texts: Sequence[str]) -> dict[str, Any]:
-    """Compute what the published code of the paper stores as `bpb`, which is not bits per byte of a corpus.
-
-    It is the plain mean over strings (captions there) of bits / UTF-8 bytes, so short strings weigh as
-    much as long ones; each string is fed as for its features, and the first token is never scored although
-    its bytes are counted. For a tokenizer that adds no BOS it is therefore lower than a code length.
-
-    Parameters
-    ----------
-    model : LanguageModel
-        Causal.
-    texts : sequence of str
-        None of them empty.
-
-    Returns
-    -------
-    dict
-        `value` (float, bits per byte), `per_text` (list of float) and `n`.
-
-    Raises
-    ------
-    CapabilityError
-        If the model is not causal, or a text is empty or longer than the model's context.
-
-    Notes
-    -----
-    The published loss is masked by the input position. With right padding that also scores one padding
-    token after each string shorter than the longest of all; a string's value then depends on the
-    others. Here each string is scored as if alone, which is what left padding gives there.
-    """
-    import torch
-
-    if not model.causal:
-        raise CapabilityError("published_bpb needs a causal language model; leave it out for encoders.")
-    fed = model.tokenize(list(texts))
-    for row, (text, ids) in enumerate(zip(texts, fed, strict=True)):
-        if not text:
-            raise CapabilityError(f"published_bpb: text {row} is empty, it has no bytes; remove it.")
-        if model.max_tokens is not None and len(ids) > model.max_tokens:
-            raise CapabilityError(
-                f"published_bpb: text {row} has {len(ids)} tokens, the model takes {model.max_tokens}; shorten it."
-            )
-    values = []
-    with torch.inference_mode():
-        for text, ids in zip(texts, fed, strict=True):
-            window = _Window(0, 0, len(ids) - 1)
-            bits = _window_bits(model, [window], [ids])[0] if window.length else 0.0
-            values.append(bits / len(text.encode()))
-    return {"value": math.fsum(values) / len(values), "per_text": values, "n": len(values)}
-
-
 def _check(model: Any, samples: Any) -> None:
     if samples.kind != "texts":
         raise CapabilityError(
@@ -253,16 +194,10 @@ def _read(model: Any, text: str, sample: str, dataset: str) -> _Document:
     ids = list(model.tokenize_document(text))
     if not ids:
         raise CapabilityError(f"dataset {dataset!r}, sample {sample!r}: the tokenizer returns no token.")
-    unknown_id = model.unknown_id
-    unknown: list[str] = []
-    if unknown_id is not None and unknown_id in ids:
-        if len(ids) != len(text):
-            raise CapabilityError(
-                f"dataset {dataset!r}, sample {sample!r}: the tokenizer yields its unknown symbol "
-                f"{unknown_id}, and as tokens are not characters nobody knows how many bytes it hides. "
-                "Choose other texts."
-            )
-        unknown = [c for c, token in zip(text, ids, strict=True) if token == unknown_id]
+    try:
+        unknown = UnknownCharacters(model).of(ids, text)
+    except CapabilityError as error:
+        raise CapabilityError(f"dataset {dataset!r}, sample {sample!r}: {error}") from error
     start = model.bos_id if model.bos_id is not None else model.eos_id
     return _Document(sample, [start, *ids], len(text.encode()), unknown)
 
@@ -273,7 +208,7 @@ def _score(
     """Bits of every document, without the charge for unknown characters. Shape: (documents,)."""
     ids = [d.ids for d in documents]
     windows = [
-        _Window(d, start, min(context, len(row) - 1 - start))
+        _window(d, start, len(row) - 1, context)
         for d, row in enumerate(ids)
         for start in range(0, len(row) - 1, context)
     ]
@@ -286,14 +221,18 @@ def _score(
         "bytes",
         lambda line: report(f"bits per byte: {waiting.count(0)}/{len(ids)} documents, {line}"),
     )
-    total_tokens, done_tokens = sum(w.length for w in windows), 0
-    batches = list(_batches(windows, _tokens_that_fit(model, ids[0][0], options)))
+    total_tokens, done_tokens = sum(w.scored for w in windows), 0
+    cut = list(batches(windows, tokens_that_fit(model, ids[0][0], options), lambda w: w.length))
     # By batch, not by document: what else is in a batch changes the last bits of a window's value.
-    scored = [] if journal is None else journal.resume(digest(ids, [len(b) for b in batches], context), _are_finite)
+    scored = [] if journal is None else journal.resume(digest(ids, [len(b) for b in cut], context), _are_finite)
     if scored:
-        report(f"bits per byte: continuing after {len(scored)} of {len(batches)} batches")
-    for number, batch in enumerate(batches):
-        values = scored[number] if number < len(scored) else _bits_or_halve(model, batch, ids)
+        report(f"bits per byte: continuing after {len(scored)} of {len(cut)} batches")
+
+    def bits_of(batch: Sequence[_Window]) -> list[float]:
+        return _window_bits(model, batch, ids)
+
+    for number, batch in enumerate(cut):
+        values = scored[number] if number < len(scored) else halved(bits_of, batch, _too_long(batch[0]))
         for window, bits in zip(batch, values, strict=True):
             if not math.isfinite(bits):
                 raise FeatureError(
@@ -302,7 +241,7 @@ def _score(
                 )
             parts[window.document].append(bits)
             waiting[window.document] -= 1
-            done_tokens += window.length
+            done_tokens += window.scored
         if journal is not None and number >= len(scored):
             journal.append(values)
         # Bytes are counted in proportion to tokens: a window's own bytes are not known.
@@ -311,45 +250,11 @@ def _score(
     return [math.fsum(p) for p in parts]
 
 
-def _tokens_that_fit(model: Any, token: int, options: Options) -> int:
-    """Most tokens of a batch: the setting, or fewer where the vocabulary makes logits large."""
-    import torch
-
-    device = _device(model)
-    ids = torch.tensor([[token]], device=device)
-    vocabulary = model.logits(ids, torch.ones_like(ids, dtype=torch.bool)).shape[-1]
-    return min(options.batch_tokens, options.logits_mib * 2**20 // (4 * vocabulary))
-
-
-def _batches(windows: list[_Window], tokens: int) -> Iterator[list[_Window]]:
-    """Split windows, longest first, into batches of at most `tokens` padded tokens, one window at least."""
-    start = 0
-    while start < len(windows):
-        size = max(1, tokens // windows[start].length)
-        yield windows[start : start + size]
-        start += size
-
-
-def _bits_or_halve(model: Any, batch: list[_Window], ids: list[list[int]]) -> list[float]:
-    """Bits of each window; a batch that does not fit into memory is halved until it does.
-
-    Raises
-    ------
-    CapabilityError
-        If one window alone does not fit.
-    """
-    try:
-        return _window_bits(model, batch, ids)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        if len(batch) == 1:
-            raise CapabilityError(
-                f"bits_per_byte: a window of {batch[0].length} tokens does not fit into memory. "
-                "Lower `context` of this capability in config.yaml or run where there is more memory."
-            ) from error
-    half = len(batch) // 2
-    return _bits_or_halve(model, batch[:half], ids) + _bits_or_halve(model, batch[half:], ids)
+def _window(document: int, start: int, n: int, context: int) -> _Window:
+    """The window that scores the tokens after `start` of a document with n tokens to score."""
+    scored = min(context, n - start)
+    length = min(context, start + scored)
+    return _Window(document, start + scored - length, length, scored)
 
 
 def _are_finite(values: Any) -> bool:
@@ -357,43 +262,20 @@ def _are_finite(values: Any) -> bool:
     return all(isinstance(bits, float) and math.isfinite(bits) for bits in values)
 
 
-def _window_bits(model: Any, batch: list[_Window], ids: list[list[int]]) -> list[float]:
-    """-log2-likelihood of each window's tokens after its first input token. Shape: (batch,), float64 sums."""
+def _too_long(window: _Window) -> str:
+    return (
+        f"bits_per_byte: a window of {window.length} tokens does not fit into memory. "
+        "Lower `context` of this capability in config.yaml or run where there is more memory."
+    )
+
+
+def _window_bits(model: Any, batch: Sequence[_Window], ids: list[list[int]]) -> list[float]:
+    """-log2-likelihood of each window's scored tokens. Shape: (batch,), float64 sums."""
     import torch
 
-    longest = max(w.length for w in batch)
-    inputs = torch.full((len(batch), longest), model.pad_id, dtype=torch.int64)  # (B, T)
-    targets = torch.zeros((len(batch), longest), dtype=torch.int64)  # (B, T)
-    mask = torch.zeros((len(batch), longest), dtype=torch.bool)  # (B, T)
-    for row, w in enumerate(batch):
-        tokens = torch.tensor(ids[w.document][w.start : w.start + w.length + 1])
-        inputs[row, : w.length], targets[row, : w.length] = tokens[:-1], tokens[1:]
-        mask[row, : w.length] = True
-    device = _device(model)
-    logits = model.logits(inputs.to(device), mask.to(device))  # (B, T, V)
+    rows = [ids[w.document][w.start : w.start + w.length + 1] for w in batch]
+    logits = padded_logits(model, [row[:-1] for row in rows])  # (B, T, V)
     return [
-        _negative_log2(logits[row, : w.length], targets[row, : w.length].to(logits.device))
-        for row, w in enumerate(batch)
+        negative_log2(logits[i, w.length - w.scored : w.length], torch.tensor(row[-w.scored :]).to(logits.device))
+        for i, (w, row) in enumerate(zip(batch, rows, strict=True))
     ]
-
-
-def _negative_log2(logits: torch.Tensor, targets: torch.Tensor) -> float:
-    """-sum of log2 softmax(logits)[targets], in slices of rows so that no second (T, V) array is made.
-
-    Parameters
-    ----------
-    logits : Tensor, shape (T, V)
-    targets : Tensor, shape (T,), int64
-    """
-    nats = 0.0
-    for logit, target in zip(logits.split(LOG_SOFTMAX_ROWS), targets.split(LOG_SOFTMAX_ROWS), strict=True):
-        logit = logit.float()
-        chosen = logit.gather(-1, target[:, None])[:, 0]
-        nats += (logit.logsumexp(-1) - chosen).double().sum().item()
-    return nats / math.log(2)
-
-
-def _device(model: Any) -> torch.device:
-    import torch
-
-    return next((p.device for p in model.module.parameters()), torch.device("cpu"))

@@ -151,7 +151,7 @@ class DatasetSpec(Closed):
 
     @property
     def kind(self) -> str:
-        """What its samples are: "pairs", "labels" or "texts"."""
+        """What its samples are: "pairs", "labels", "texts" or "questions"."""
         return plugin("datasets", self.family, "dataset family").KIND
 
 

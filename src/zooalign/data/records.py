@@ -74,7 +74,22 @@ class Text:
     licence: str
 
 
-Record = Pair | Label | Text
+@dataclass(frozen=True)
+class Question:
+    """A document of a language task as its data set has it, or the definition of the task (split "definition").
+
+    `document` is a JSON object; `task` names a task of the evaluation harness, `split` the part of its data set.
+    """
+
+    id: str
+    task: str
+    split: str
+    document: str
+    source: str
+    licence: str
+
+
+Record = Pair | Label | Text | Question
 
 
 def checked(kind: str, records: Iterable[Record], name: str) -> Iterator[dict[str, Any]]:
@@ -82,9 +97,9 @@ def checked(kind: str, records: Iterable[Record], name: str) -> Iterator[dict[st
 
     Parameters
     ----------
-    kind : {"pairs", "labels", "texts"}
+    kind : {"pairs", "labels", "texts", "questions"}
         What the records are.
-    records : iterable of Pair, Label or Text
+    records : iterable of Pair, Label, Text or Question
         Consumed once.
     name : str
         Dataset, for messages.
@@ -96,7 +111,7 @@ def checked(kind: str, records: Iterable[Record], name: str) -> Iterator[dict[st
         no source or licence.
     """
     seen: dict[str, int] = {}
-    row_of = {"pairs": _pair_row, "labels": _label_row, "texts": _text_row}[kind]
+    row_of = {"pairs": _pair_row, "labels": _label_row, "texts": _text_row, "questions": _question_row}[kind]
     for number, record in enumerate(records):
         where = f"{name}, row {number}, sample {record.id!r}"
         if not _checked_text(record.id, where, "id"):
@@ -146,6 +161,11 @@ def _label_row(record: Label, where: str) -> dict[str, Any]:
 def _text_row(record: Text, where: str) -> dict[str, Any]:
     text = _required_text(record.text, where, "text")
     return {"id": record.id, "text": text, "source": record.source, "licence": record.licence}
+
+
+def _question_row(record: Question, where: str) -> dict[str, Any]:
+    texts = {what: _required_text(getattr(record, what), where, what) for what in ("task", "split", "document")}
+    return {"id": record.id, **texts, "source": record.source, "licence": record.licence}
 
 
 def _required_text(value: str, where: str, what: str) -> str:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Layout of a dataset folder; a folder of another layout is refused.
 SCHEMA = 1
-KINDS = ("pairs", "labels", "texts")
+KINDS = ("pairs", "labels", "texts", "questions")
 # Names of the two forms every caption has; further densities come from a record's `texts`.
 NORMALISED = "caption"
 AS_WRITTEN = "as_written"
@@ -141,7 +141,7 @@ class Samples:
 
     @property
     def kind(self) -> str:
-        """What the samples are: "pairs" (image and caption), "labels" (image and class) or "texts"."""
+        """What the samples are: "pairs" (image and caption), "labels" (image and class), "texts" or "questions"."""
         return self.about["kind"]
 
     @property
@@ -223,13 +223,23 @@ class Samples:
 
     @cached_property
     def splits(self) -> list[str]:
-        """Part of each sample of a label task ("train" or "test")."""
+        """Part of each sample of a label task ("train" or "test"), or of a language task."""
         return self._column("split", "labels")
 
     @cached_property
     def texts(self) -> list[str]:
         """Whole documents of a text corpus."""
         return self._column("text", "texts")
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """Harness task of each question."""
+        return self._column("task", "questions")
+
+    @cached_property
+    def documents(self) -> list[str]:
+        """JSON object of each question."""
+        return self._column("document", "questions")
 
     def _field(self, column: str, name: str) -> list[str | None]:
         """Values of one name in a list<struct<name, value>> column, None where a sample has none."""

@@ -42,9 +42,9 @@ def write_samples(
     ----------
     folder : pathlib.Path
         Folder to make; everything is staged in a hidden folder beside it first.
-    kind : {"pairs", "labels", "texts"}
+    kind : {"pairs", "labels", "texts", "questions"}
         What `records` are.
-    records : iterable of Pair, Label or Text
+    records : iterable of Pair, Label, Text or Question
         In the order the samples shall have; consumed once, so it may be a generator.
     name, description : str
         Id of the dataset and one line for people.
@@ -149,7 +149,7 @@ class _Seen:
     def add(self, row: dict[str, Any]) -> None:
         """Count a stored row."""
         self.ids.append(row["id"])
-        self.groups.append(row.get("group", row.get("label")))
+        self.groups.append(row.get("group", row.get("label", row.get("task"))))
         self.sources.append(row["source"])
         self.licences.append(row["licence"])
         self.n_alternatives += len(row.get("alternatives", []))
@@ -195,6 +195,8 @@ def _features(kind: str) -> Features:
         fields |= {"alternatives": List({"id": text, "caption": text, "image": Image()}), "attributes": named}
     elif kind == "labels":
         fields |= {"image": Image(), "label": text, "split": text}
+    elif kind == "questions":
+        fields |= {"task": text, "split": text, "document": text}
     else:
         fields |= {"text": text}
     return Features(fields | {"source": text, "licence": text})

@@ -237,6 +237,53 @@ class LanguageModel(_Blocks, ABC):
             f"{type(self).__name__} is not causal: it gives no next-token scores. Set causal: false in its row."
         )
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of some tokens, special tokens left out.
+
+        Raises
+        ------
+        FeatureError
+            If the model writes no text.
+        """
+        raise FeatureError(f"{type(self).__name__} has no way from tokens back to text, so it answers no questions")
+
+    def generate(self, prompts: Sequence[list[int]], max_new_tokens: int, stop: Sequence[str]) -> list[str]:
+        """The most likely next tokens, one after the other, after each prompt; causal models only.
+
+        Parameters
+        ----------
+        prompts : sequence of list of int
+            At least one token each.
+        max_new_tokens : int
+            Most tokens of a continuation.
+        stop : sequence of str
+            A continuation ends behind the first of these that it contains, or at the end-of-text token.
+
+        Returns
+        -------
+        list of str
+            The continuations as :meth:`decode` writes them.
+
+        Notes
+        -----
+        Every step reads the whole prompt again; a model that keeps its keys and values overrides this.
+        """
+        import torch
+
+        texts = []
+        for prompt in prompts:
+            ids, new = list(prompt), []
+            device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+            while len(new) < max_new_tokens and not any(s in self.decode(new) for s in stop):
+                fed = torch.tensor([ids[-(self.max_tokens or len(ids)) :]], device=device)
+                token = int(self.logits(fed, torch.ones_like(fed, dtype=torch.bool))[0, -1].argmax())
+                if token == self.eos_id:
+                    break
+                ids.append(token)
+                new.append(token)
+            texts.append(self.decode(new))
+        return texts
+
     def count_unknown(self, text: str) -> int:
         """Count the tokens of :meth:`tokenize_document` that stand for something else than the text.
 

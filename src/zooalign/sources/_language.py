@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +137,36 @@ class TransformersLanguageModel(LanguageModel):
             return super().logits(ids, mask)
         return self.module(input_ids=ids, attention_mask=mask.long(), use_cache=False).logits.float()
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """See :meth:`LanguageModel.decode`."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=True)
+
+    def generate(self, prompts: Sequence[list[int]], max_new_tokens: int, stop: Sequence[str]) -> list[str]:
+        """See :meth:`LanguageModel.generate`; all prompts in one batch, padded on the left."""
+        import torch
+        from transformers import GenerationConfig, StoppingCriteriaList, StopStringCriteria
+
+        network: Any = self.module
+        if not self.causal or not network.can_generate():
+            return super().generate(prompts, max_new_tokens, stop)
+        longest = max(len(prompt) for prompt in prompts)
+        ids = torch.full((len(prompts), longest), self.pad_id)  # (B, T)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, longest - len(prompt) :] = torch.tensor(prompt)
+            mask[row, longest - len(prompt) :] = 1
+        # What a repository suggests for chats (sampling, penalties) is left out: the most likely token, always.
+        settings = GenerationConfig(
+            max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=self.pad_id,
+            bos_token_id=self.bos_id, eos_token_id=self.eos_id,
+        )  # fmt: skip
+        criteria = StoppingCriteriaList([StopStringCriteria(self._tokenizer, list(stop))] if stop else [])
+        device = next(self.module.parameters()).device
+        out = network.generate(
+            ids.to(device), attention_mask=mask.to(device), generation_config=settings, stopping_criteria=criteria
+        )
+        return [self.decode(row) for row in out[:, longest:].tolist()]
+
 
 def _longest(base: Any, config: Any) -> int | None:
     """Most tokens that a model has positions for."""
@@ -179,12 +208,12 @@ def load_folder(
     quantisation : {"8bit", "4bit"} or None
         Quantise the linear layers on the way.
     device : str
-        Where every shard is read to, past the host's memory, if the accelerate library is there.
+        Where every shard is read to, past the host's memory.
 
     Returns
     -------
     TransformersLanguageModel
-        Evaluation mode; on the CPU without accelerate.
+        Evaluation mode.
 
     Raises
     ------
@@ -204,7 +233,7 @@ def load_folder(
         )
         dtype = getattr(torch, precision)
         shared |= quantisation_options(quantisation, dtype)
-        if device != "cpu" and find_spec("accelerate") is not None:
+        if device != "cpu":
             shared["device_map"] = {"": device}
         module, info = kind.from_pretrained(
             folder, dtype=dtype, use_safetensors=not pickle, output_loading_info=True, **shared

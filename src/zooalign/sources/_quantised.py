@@ -10,9 +10,6 @@ from zooalign.errors import WeightsError
 
 Quantisation = Literal["8bit", "4bit"]
 
-# As `pip install 'zooalign[quantised]'` brings them.
-_PACKAGES = ("bitsandbytes", "accelerate")
-
 
 def quantisation_options(quantisation: Quantisation | None, dtype: Any) -> dict[str, Any]:
     """Arguments of transformers' `from_pretrained`.
@@ -28,13 +25,13 @@ def quantisation_options(quantisation: Quantisation | None, dtype: Any) -> dict[
     Raises
     ------
     WeightsError
-        If a package is missing.
+        If bitsandbytes is missing.
     """
     if quantisation is None:
         return {}
-    if missing := [name for name in _PACKAGES if find_spec(name) is None]:
+    if find_spec("bitsandbytes") is None:
         raise WeightsError(
-            f"quantisation: {quantisation} needs {' and '.join(missing)}: install them "
+            f"quantisation: {quantisation} needs bitsandbytes: install it "
             "(.venv/bin/pip install -e '.[quantised]'), or leave `quantisation` out of the row's options"
         )
     from transformers import BitsAndBytesConfig

@@ -20,6 +20,8 @@ from zooalign.models.model import LanguageModel
 from zooalign.sources._packages import PackagedFile, packaged_weight_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import torch
 
@@ -62,6 +64,7 @@ class CharLSTM(LanguageModel):
         )
         self._parts: Any = module  # a ModuleDict: its values have types of their own
         self._vocabulary = vocabulary
+        self._characters = {i: c for c, i in vocabulary.items() if len(c) == 1}
         self._window = window
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
@@ -71,6 +74,10 @@ class CharLSTM(LanguageModel):
     def tokenize_document(self, text: str) -> list[int]:
         """See :meth:`LanguageModel.tokenize_document`; one id per character."""
         return [self._vocabulary.get(character, 0) for character in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """See :meth:`LanguageModel.decode`; the start character stands for the end of a text, too."""
+        return "".join(self._characters.get(i, "") for i in ids)
 
     def layers(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """See :meth:`LanguageModel.layers`; widths 100, 128, 128."""

@@ -14,15 +14,16 @@ from pydantic import Field
 
 from zooalign.closed import Closed
 from zooalign.errors import WeightsError
+from zooalign.models.model import LanguageModel
 from zooalign.sources._language import TransformersLanguageModel
 from zooalign.sources._packages import PackagedFile, whole_file
 from zooalign.sources._torchvision import import_transformers
 from zooalign.sources.packaged._ctranslate2 import read_variables, whisper_config, whisper_state
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Sequence
 
-    from zooalign.models.model import LanguageModel
+    import torch
 
 VERSION = 1
 _SILENCE = -1.5  # log-mel spectrogram of digital silence: (log10(1e-10) + 4) / 4
@@ -94,6 +95,10 @@ class SpeechDecoder(TransformersLanguageModel):
     def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """See :meth:`LanguageModel.logits`."""
         return self._whisper.proj_out(self.layers(ids, mask)[-1]).float()
+
+    def generate(self, prompts: Sequence[list[int]], max_new_tokens: int, stop: Sequence[str]) -> list[str]:
+        """See :meth:`LanguageModel.generate`; transformers' own loop knows nothing of the silence."""
+        return LanguageModel.generate(self, prompts, max_new_tokens, stop)
 
     def _speech_cache(self, batch: int) -> Any:
         """Keys and values of the silence, once for all sequences of a batch instead of once for each."""
