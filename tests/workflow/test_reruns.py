@@ -1,8 +1,10 @@
 """What reruns after each kind of change: exactly what it invalidates, counted in jobs and in pairs."""
 
+import json
 import shutil
 
 import pytest
+import yaml
 
 from ..terminal import default_signals
 from .conftest import RESULTS, ROOT, packaged, tiny_vit
@@ -21,6 +23,35 @@ def test_first_sweep_computes_every_pair_once(finished):
     assert sum(finished.pairs().values()) == 6  # 4 models: 6 pairs
     assert "wrote" in finished.said
     assert "capability_alignment.csv" in finished.said
+
+
+def test_a_language_task_is_a_dataset_and_a_line_and_reruns_nothing_else(sweep):
+    """A real character model answers questions of the user's; encoders are left out."""
+    rows = [
+        {"text": f"{word}", "choices": [ending, "qxzvk"], "label": 0}
+        for word, ending in [("the dog and the c", "at"), ("good mor", "ning"), ("thank yo", "u"), ("peop", "le")]
+    ]
+    task = {
+        "task": "endings", "output_type": "multiple_choice", "doc_to_text": "{{text}}", "doc_to_choice": "choices",
+        "doc_to_target": "label", "target_delimiter": "",
+        "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    (sweep.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (sweep.folder / "endings.yaml").write_text(yaml.safe_dump(task))
+    shutil.copytree(ROOT / "config/datasets", sweep.folder / "datasets")
+    options = {"task_file": "endings.yaml", "documents": "rows.jsonl"}
+    dataset = {"id": "endings", "family": "harness", "options": options}
+    (sweep.folder / "datasets/own.yaml").write_text(yaml.safe_dump({"datasets": [dataset]}))
+    sweep.config["dataset_files"] = "datasets"
+    assert sweep.due() == {}
+    sweep.config["capabilities"].append({"id": "endings", "kind": "language_task", "dataset": "endings"})
+    assert sweep.due() == {"build_dataset": 1, "measure_capability": 1, **RESULTS}
+    sweep.snakemake()
+    record = json.loads((sweep.folder / "results/capability/endings/textgenrnn.json").read_text())
+    assert (record["value"], record["n"], record["unit"]) == (1.0, 4, "accuracy")
+    assert sweep.due() == {}
+    (sweep.folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows[:3])))
+    assert sweep.due() == {"build_dataset": 1, "measure_capability": 1, **RESULTS}
 
 
 @pytest.mark.parametrize("name", ["minilm_l6", "aaa_first_by_name"])

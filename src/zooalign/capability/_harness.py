@@ -23,8 +23,6 @@ from zooalign.progress import Progress, Report
 from zooalign.provenance import digest
 from zooalign.storage.journal import Journal
 
-VERSION = 1  # part of the digest of what this module determines
-
 # Tokens a model without a limit of its own reads, and the harness's own bound on an answer.
 CONTEXT = 2048
 ANSWER_TOKENS = 256

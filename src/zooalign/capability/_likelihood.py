@@ -1,4 +1,7 @@
-"""What capabilities share that read likelihoods off a causal model: batches, padding, out-of-memory, log-softmax."""
+"""What capabilities share that read likelihoods off a causal model: batches, padding, out-of-memory, log-softmax.
+
+A change of what is computed here raises the VERSION of every kind that imports it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,6 @@ from zooalign.models.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     import torch
-
-VERSION = 1  # part of the digest of what this module determines
 
 T = TypeVar("T")
 

@@ -24,6 +24,8 @@ GPU_GFLOPS = {"float32": 5_000.0, "bfloat16": 20_000.0, "float16": 20_000.0}
 TOKENS_PER_CAPTION = 16
 BYTES_PER_TOKEN = 4
 N_SAMPLES = 1024
+# All answers of a question to choose from, each behind the question; or a question and an answer written out.
+TOKENS_PER_QUESTION = 160
 BYTES_PER_TEXT = 5_000
 # Weights are read, checked by SHA-256 and copied at about this rate.
 LOAD_MB_PER_S = 200.0
@@ -140,6 +142,9 @@ def extraction_seconds(spec: ModelSpec, n: int, gpu: bool, workers: int = 1) -> 
 
 def scored_tokens(options: Any, n: int) -> float:
     """Tokens that a capability reads, from its own options."""
+    if hasattr(options, "num_fewshot"):
+        asked = min(n, options.limit or n)
+        return asked * TOKENS_PER_QUESTION * (1 + (options.num_fewshot or 0))
     text = n * BYTES_PER_TEXT
     budget = getattr(options, "byte_budget", None)
     return min(text, budget or text) / BYTES_PER_TOKEN
