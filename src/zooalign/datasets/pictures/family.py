@@ -22,7 +22,7 @@ from zooalign.data.rendering import NearDuplicates, is_blank, on_white, png, ren
 from zooalign.data.samples import Alternative
 from zooalign.data.writing import write_samples
 from zooalign.datasets.pictures.candidates import Candidate
-from zooalign.datasets.pictures.debian import unpacked
+from zooalign.data.debian import unpacked
 from zooalign.datasets.pictures.gcompris import gcompris
 from zooalign.datasets.pictures.openclipart import openclipart
 from zooalign.datasets.pictures.tuxpaint import tuxpaint
