@@ -92,7 +92,7 @@ def _completed(options: Any, folder: Path) -> Any:
             repository, revision = str(record["repository"]), str(record["revision"])
         except (OSError, ValueError, KeyError) as error:
             raise DatasetError(f"{recorded} cannot be read: delete it, then the newest is fetched.") from error
-        if repository == options.path:
+        if repository == getattr(options, "repository", None):
             completed["revision"] = revision
     return options.model_copy(update=completed) if completed else options
 

@@ -139,7 +139,7 @@ class UniformRows:
 
     def __init__(self, limit: int | None, seed: int) -> None:
         self.limit = limit
-        self._numbers = random.Random(seed)
+        self._numbers = random.Random(seed)  # noqa: S311
         self._seen = 0
         self._chosen: list[tuple[float, int]] = []  # a heap: the negated number and the row, the highest number first
 
