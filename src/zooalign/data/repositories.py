@@ -100,8 +100,8 @@ class _HubFiles(Files):
         free = shutil.disk_usage(self.folder).free
         if size > free:
             raise DatasetError(
-                f"{self.place}: {name} has {size / 2**30:.1f} GiB, {self.folder} has {free / 2**30:.1f} GiB free: free "
-                "space, or name another folder with options.cache."
+                f"{self.place}: {name} has {size / 2**30:.1f} GiB, {self.folder} has {free / 2**30:.1f} GiB free: "
+                "free space, or name another folder with options.cache."
             )
         for _ in range(2):  # a transfer that went wrong; once more, from the start
             try:

