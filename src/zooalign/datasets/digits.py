@@ -31,7 +31,7 @@ class Options(Split):
     n_train: int | None = Field(
         default=1000,
         ge=CLASSES,
-        description="Pictures to train a probe on, stratified; null: all that n_test leaves.",
+        description="Pictures to train on, stratified; null: all that n_test leaves.",
     )
     n_test: int = Field(default=797, ge=CLASSES, description="Pictures to test it on, stratified.")
     size: int = Field(default=224, ge=8, le=1024, description="Side of the square pictures in px.")

@@ -43,7 +43,7 @@ class Options(Closed):
     )
     folder: str | None = Field(
         default=None,
-        description="Folder on disk instead: laid out as on the hub, saved by `save_to_disk`, or SPLIT/CLASS/PICTURE.",
+        description="Folder on disk: laid out as on the hub, saved by `save_to_disk`, or SPLIT/CLASS/PICTURE.",
     )
     config: str | None = Field(
         default=None, description="Folder of the configuration, where there are parquet files of several."
