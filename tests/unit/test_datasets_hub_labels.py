@@ -223,6 +223,12 @@ BAD_TARS = {
 }  # fmt: skip
 
 
+def test_a_folder_that_is_moved_is_the_same_dataset(tmp_path):
+    one = build(web(), tmp_path / "one")
+    two = build(web(), tmp_path / "two")
+    assert one.digest == two.digest
+
+
 @pytest.mark.parametrize("case", BAD_TARS)
 def test_a_bad_sample_is_named(tmp_path, case):
     members, message = BAD_TARS[case]
@@ -423,6 +429,21 @@ def test_a_damaged_transfer_is_repeated_and_twice_is_an_error(hub, fetch):
     status, said = fetch()
     assert status != 0
     assert "train/1.tar arrived damaged twice (SHA-256 or size differs from the hub's)" in said
+
+
+def test_a_transfer_that_breaks_off_is_asked_for_again(hub, fetch):
+    hub.broken["train/1.tar"] = 1000
+    status, said = fetch()
+    assert status == 0, said
+    assert [method for method, name, _ in hub.asked if name == "train/1.tar"].count("GET") == 2
+
+
+def test_a_damaged_record_of_the_commit_is_named(fetch, tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/mine.revision.json").write_text("{")
+    status, said = fetch()
+    assert status != 0
+    assert "mine.revision.json cannot be read: delete it, then the newest is fetched" in said
 
 
 def test_refusals_of_the_hub_name_the_remedy(hub, fetch):

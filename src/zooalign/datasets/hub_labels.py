@@ -109,6 +109,7 @@ def build(options: Options, folder: Path, report: Report) -> None:
     images, seed 1337 (Huh et al. 2024 and the same group's code).
     """
     name = folder.name
+    source = options.repository or name  # not the path: a folder that is moved is the same dataset
     scratch = Path(options.cache or folder.parent / ".cache") / f"{name}.files"
     files = _files(options, scratch, name)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -129,18 +130,16 @@ def build(options: Options, folder: Path, report: Report) -> None:
         write_samples(
             folder,
             KIND,
-            _records(chosen, pictures, files.place, options.licence),
+            _records(chosen, pictures, source, options.licence),
             name=name,
-            description=f"{files.place}, {files.revision or 'on disk'}: {', '.join(sizes)}.",
+            description=f"{source}, {files.revision or 'on disk'}: {', '.join(sizes)}.",
             attribution=[
-                Attribution(
-                    files.place, files.place, options.authors, options.licence, f"dataset {files.place}", "a choice"
-                )
+                Attribution(source, source, options.authors, options.licence, f"dataset {source}", "a choice of rows")
             ],
             options=options.model_dump(exclude={"cache"}),
             family="hub_labels",
             version=VERSION,
-            packages={files.place: files.revision} if files.revision else None,
+            packages={source: files.revision} if files.revision else None,
         )
     if files.revision:
         write_json(folder / "revision.json", {"repository": options.repository, "revision": files.revision})
