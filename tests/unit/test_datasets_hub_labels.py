@@ -482,6 +482,37 @@ def test_a_repository_that_lists_a_file_outside_itself_is_refused(hub, fetch):
     assert "owner/labels lists a file outside itself, '../evil.tar': nothing of it was fetched" in said
 
 
+def test_one_file_of_the_hub_is_on_the_disk_at_a_time(tmp_path, monkeypatch):
+    """And a file that the hub's cache has, but damaged, is fetched all the same."""
+    from types import SimpleNamespace
+
+    import huggingface_hub
+
+    files, here, most = web(6), tmp_path / "datasets/.cache/mine.files", []
+    cached = write(tmp_path / "cached", {"test/0.tar": b"damaged"}) / "test/0.tar"
+
+    def download(repository, name, *, repo_type, revision, local_dir):
+        assert (repository, repo_type, revision) == ("owner/labels", "dataset", "c" * 40)
+        write(Path(local_dir), {name: files[name]})
+        most.append(sorted(p.name for p in here.rglob("*.tar")))
+        return str(Path(local_dir) / name)
+
+    listed = [SimpleNamespace(rfilename=name, size=len(data), lfs=None) for name, data in files.items()]
+    info = SimpleNamespace(sha="c" * 40, siblings=listed)
+    monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: SimpleNamespace(dataset_info=lambda *_, **__: info))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(
+        huggingface_hub, "try_to_load_from_cache", lambda _, name, **__: str(cached) if name == "test/0.tar" else None
+    )
+    spec = DatasetSpec(id="mine", family="hub_labels", options={"repository": "owner/labels", "n_train": 15})
+    samples = build_dataset(spec, tmp_path / "datasets/mine", lambda line: None)
+    assert content(samples) == expected({"train": 15, "test": 12})
+    assert max(map(len, most)) == 1
+    assert len(most) == len(files) + 1  # the names of the classes once per split
+    assert not here.exists()
+
+
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
