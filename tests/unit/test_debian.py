@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zooalign.datasets.pictures.debian import unpacked
+from zooalign.data.debian import unpacked
 from zooalign.errors import DatasetError
 
 SUBTREE = "usr/share/toy"

@@ -15,6 +15,7 @@ ORDER = [
     "progress",
     "provenance",
     "network",
+    "hub",
     "registry",
     "closed",
     "layout",

@@ -141,6 +141,11 @@ class ModelSpec(Closed):
         return self.objective == "random"
 
 
+# VTAB (Zhai et al., 2019): photographs of usual things, photographs by special instruments, and scenes whose geometry
+# is asked for.
+TaskGroup = Literal["natural", "specialised", "structured"]
+
+
 class DatasetSpec(Closed):
     """One dataset: its family and the options that determine its content."""
 
@@ -148,6 +153,9 @@ class DatasetSpec(Closed):
     family: str = Field(description="File of src/zooalign/datasets/ that builds it.")
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the family, checked by it.")
     description: str = Field(default="", description="One line for people.")
+    group: TaskGroup | None = Field(
+        default=None, description="Group of a label task, as VTAB groups its own; tables group by it."
+    )
 
     @property
     def kind(self) -> str:

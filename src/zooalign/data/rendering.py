@@ -88,6 +88,13 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def grey_png(pixels: np.ndarray) -> bytes:
+    """Encode a picture of grey levels, (height, width) uint8, as RGB, which is what models read."""
+    from PIL import Image
+
+    return png(Image.fromarray(pixels).convert("RGB"))
+
+
 def is_blank(image: Image.Image) -> bool:
     """Whether less than 1 % of the pixels are darker than a near-white (245 of 255)."""
     histogram = image.convert("L").histogram()

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from zooalign.closed import Closed
 from zooalign.data.attribution import Attribution
 from zooalign.data.packages import installed_version
 from zooalign.data.records import Label
 from zooalign.data.rendering import png
+from zooalign.data.subsets import Split
 from zooalign.data.writing import write_samples
-from zooalign.errors import DatasetError
 from zooalign.progress import Report
 
 if TYPE_CHECKING:
@@ -23,16 +22,18 @@ if TYPE_CHECKING:
 VERSION = 1
 KIND = "labels"
 
-N = 1797
 CLASSES = 10
 
 
-class Options(Closed):
+class Options(Split):
     """Options of the `digits` family."""
 
-    n_train: int = Field(default=1000, ge=CLASSES, description="Pictures to train a probe on, stratified.")
+    n_train: int | None = Field(
+        default=1000,
+        ge=CLASSES,
+        description="Pictures to train on, stratified; null: all that n_test leaves.",
+    )
     n_test: int = Field(default=797, ge=CLASSES, description="Pictures to test it on, stratified.")
-    seed: int = Field(default=0, ge=0, description="Seed of the split.")
     size: int = Field(default=224, ge=8, le=1024, description="Side of the square pictures in px.")
     resize_filter: Literal["nearest", "bilinear", "bicubic", "lanczos"] = Field(
         default="bicubic", description="Filter by which the 8 x 8 originals are enlarged."
@@ -52,61 +53,36 @@ def build(options: Options, folder: Path, report: Report) -> None:
     DatasetError
         If more pictures are asked for than the 1,797 there are.
     """
-    if options.n_train + options.n_test > N:
-        raise DatasetError(
-            f"{folder.name}: n_train {options.n_train} + n_test {options.n_test} is more than {N}, which is "
-            "all there are; lower one."
-        )
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    pixels, target = load_digits(return_X_y=True)
+    grey = np.round(pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)  # (1797, 8, 8), 0 to 255
+    labels = [str(digit) for digit in target]
+    parts = options.parts(labels, folder.name)
     write_samples(
         folder,
         KIND,
-        _labels(options),
+        _records(grey, labels, parts, options),
         name=folder.name,
-        description=f"Handwritten digits: {options.n_train} to train on, {options.n_test} to test on.",
+        description=f"Handwritten digits: {len(parts['train'])} to train on, {len(parts['test'])} to test on.",
         attribution=_ATTRIBUTION,
         options=options.model_dump(),
         family="digits",
         version=VERSION,
         packages={k: v for k, v in fingerprint(options, folder.name).items() if v is not None},
     )
-    report(f"{folder.name}: {options.n_train + options.n_test} pictures")
+    report(f"{folder.name}: {sum(map(len, parts.values()))} pictures")
 
 
-def _labels(options: Options) -> Iterator[Label]:
-    import numpy as np
+def _records(grey: np.ndarray, labels: list[str], parts: dict[str, list[int]], options: Options) -> Iterator[Label]:
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    pixels, target = load_digits(return_X_y=True)
-    train, test = _split(np.asarray(target), options)
-    grey = np.round(pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)  # (1797, 8, 8), 0 to 255
-    for split, indices in (("train", train), ("test", test)):
-        for i in sorted(indices):
+    for split, rows in parts.items():
+        for i in rows:
             small = Image.fromarray(grey[i])
             large = small.resize((options.size, options.size), Image.Resampling[options.resize_filter.upper()])
-            yield Label(
-                id=f"digits-{i:04d}",
-                image=png(large.convert("RGB")),
-                label=str(target[i]),
-                split=split,
-                source="digits",
-                licence="CC BY 4.0",
-            )
-
-
-def _split(target: np.ndarray, options: Options) -> tuple[list[int], list[int]]:
-    """Row numbers to train and to test on: each class has its share of both, within one picture."""
-    import numpy as np
-
-    rng = np.random.default_rng(options.seed)
-    # Every class is shuffled, then spread evenly over 0..1: any beginning and any end of that order holds
-    # the classes in proportion.
-    order: list[tuple[float, int]] = []
-    for label in range(CLASSES):
-        members = rng.permutation(np.flatnonzero(target == label))
-        order += [((place + 0.5) / len(members), int(i)) for place, i in enumerate(members)]
-    ranked = [i for _, i in sorted(order)]
-    return ranked[: options.n_train], ranked[-options.n_test :]
+            yield Label(f"digits-{i:04d}", png(large.convert("RGB")), labels[i], split, "digits", "CC BY 4.0")
 
 
 _ATTRIBUTION = (

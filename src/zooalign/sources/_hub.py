@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from zooalign.errors import WeightsError
+from zooalign.hub import is_whole, outside, refusal
 from zooalign.network import remedy
-from zooalign.provenance import file_sha256, read_object
+from zooalign.provenance import read_object
 from zooalign.storage.atomic import write_json
 
 REVISION = "revision.json"
@@ -78,9 +79,9 @@ def fetch_repository(repository: str, revision: str | None, folder: Path, patter
         return _from_cache(repository, revision, folder, patterns)
     info = _ask(repository, revision)
     wanted = list(filter_repo_objects(info.siblings or [], allow_patterns=list(patterns), key=lambda s: s.rfilename))
-    for sibling in wanted:
-        if Path(sibling.rfilename).is_absolute() or ".." in Path(sibling.rfilename).parts:
-            raise WeightsError(f"{at} lists a file outside itself, {sibling.rfilename!r}: nothing of it was fetched")
+    stray = outside(sibling.rfilename for sibling in wanted)
+    if stray is not None:
+        raise WeightsError(f"{at} lists a file outside itself, {stray!r}: nothing of it was fetched")
     cache = Path(constants.HF_HUB_CACHE)
     _check_space(cache, sum(s.size or 0 for s in wanted), at)
     _note(repository, str(info.sha), [s.rfilename for s in wanted])
@@ -89,7 +90,7 @@ def fetch_repository(repository: str, revision: str | None, folder: Path, patter
             snapshot = Path(snapshot_download(repository, revision=info.sha, allow_patterns=list(patterns)))
         except Exception as error:  # whatever the hub's client and its HTTP library raise
             raise _refusal(repository, revision, error) from error
-        damaged = [s.rfilename for s in wanted if not _is_whole(snapshot / s.rfilename, s)]
+        damaged = [s.rfilename for s in wanted if not is_whole(snapshot / s.rfilename, s)]
         if not damaged:
             break
         for name in damaged:  # a transfer that went wrong; once more, from the start
@@ -199,29 +200,7 @@ def _ask(repository: str, revision: str | None) -> Any:
 
 
 def _refusal(repository: str, revision: str | None, error: Exception) -> WeightsError:
-    """Our own message for what the hub's client raises."""
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    if isinstance(error, GatedRepoError):
-        return WeightsError(
-            f"{repository} is gated: accept its terms at https://huggingface.co/{repository}, then log in with "
-            "`hf auth login` (or set HF_TOKEN) where weights are fetched"
-        )
-    if isinstance(error, RevisionNotFoundError):
-        return WeightsError(
-            f"{repository} has no commit {revision}, or no longer: give another `revision`; where the row names "
-            "none, delete results/weights/MODEL.revision.json, which recorded it, to take the newest"
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return WeightsError(
-            f"the hub has no repository {repository}, or it is private: correct the row's id, or log in with "
-            "`hf auth login`"
-        )
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return WeightsError(
-        f"{repository} at {revision or 'its newest commit'} cannot be fetched from the hub ({reason}): fetch "
-        "weights where there is a network; what has arrived is kept"
-    )
+    return WeightsError(refusal(repository, revision, error, "weights"))
 
 
 def _check_space(cache: Path, size: int, at: str) -> None:
@@ -232,13 +211,6 @@ def _check_space(cache: Path, size: int, at: str) -> None:
             f"{at} has {size / 2**30:.1f} GiB, {place} has {free / 2**30:.1f} GiB free: free space, or set HF_HOME "
             "to a folder on another disk"
         )
-
-
-def _is_whole(file: Path, sibling: Any) -> bool:
-    """Whether a file has the size and, if it is a large one, the checksum that the hub states."""
-    if not file.is_file() or (sibling.size is not None and file.stat().st_size != sibling.size):
-        return False
-    return sibling.lfs is None or file_sha256(file) == sibling.lfs.sha256
 
 
 def _link(file: Path, place: Path) -> None:

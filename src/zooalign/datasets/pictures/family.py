@@ -17,12 +17,12 @@ from pydantic import Field
 from zooalign.closed import Closed
 from zooalign.data.attribution import Attribution
 from zooalign.data.captions import mild, plain
+from zooalign.data.debian import unpacked
 from zooalign.data.records import Pair
 from zooalign.data.rendering import NearDuplicates, is_blank, on_white, png, render_svg
 from zooalign.data.samples import Alternative
 from zooalign.data.writing import write_samples
 from zooalign.datasets.pictures.candidates import Candidate
-from zooalign.datasets.pictures.debian import unpacked
 from zooalign.datasets.pictures.gcompris import gcompris
 from zooalign.datasets.pictures.openclipart import openclipart
 from zooalign.datasets.pictures.tuxpaint import tuxpaint

