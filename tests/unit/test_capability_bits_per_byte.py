@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from zooalign.capability import _likelihood, bits_per_byte, published_bits_per_byte
 from zooalign.capability._record import CapabilityError, CapabilityRecord, ratio_standard_error
+from zooalign.config.schema import ExtractionConfig
 from zooalign.errors import FeatureError
+from zooalign.features.device import place_model
 from zooalign.storage.journal import Journal
 
 BOS, PAD, VOCABULARY = 256, 257, 258
@@ -79,6 +81,38 @@ def test_a_uniform_model_costs_the_logarithm_of_its_vocabulary():
     assert record["standard_error"] == pytest.approx(0.0, abs=1e-6)  # every document costs the same per byte
     assert record["n"] == 4
     assert record["details"]["bytes"] == sum(len(d.encode()) for d in DOCUMENTS)
+
+
+def test_a_uniform_model_over_256_bytes_costs_8_bits_a_byte():
+    class Uniform(ByteModel):
+        bos_id, pad_id = 0, 0  # also a byte: there are 256 tokens
+
+    model = Uniform(lambda ids: torch.zeros(*ids.shape, 256))
+    assert measure(model, texts(*DOCUMENTS), context=7)[0]["value"] == pytest.approx(8.0, rel=1e-8)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(4)), st.integers(1, 40))
+def test_the_order_of_documents_changes_nothing(order, context):
+    record, _ = measure(ByteModel(recurrent), texts(*DOCUMENTS), context=context)
+    other, _ = measure(ByteModel(recurrent), texts(*(DOCUMENTS[i] for i in order)), context=context)
+    assert other["value"] == pytest.approx(record["value"], rel=1e-6)
+    assert other["standard_error"] == pytest.approx(record["standard_error"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_16_bits_agree_with_32(zoo, fetched):
+    """SmolLM2 on 4 kB of web text, in the two precisions that a row can name."""
+    from zooalign.datasets.openwebtext import Options, _texts
+
+    passages = [text for text in _texts(Options(collection="passages"))[:40] if len(text) < 800][:8]
+    values = []
+    for precision in ("float32", "bfloat16"):
+        spec = zoo["smollm2_135m"].model_copy(update={"precision": precision})
+        model = place_model(spec, fetched("smollm2_135m"), ExtractionConfig(device="cpu"))
+        values.append(measure(model, texts(*passages))[0]["value"])
+    assert values[0] != values[1]
+    assert values[1] == pytest.approx(values[0], abs=0.005)
 
 
 def test_bytes_are_utf8_bytes_not_characters():

@@ -18,6 +18,7 @@ from zooalign.data.questions import DEFINITION, open_tasks
 from zooalign.data.samples import open_samples
 from zooalign.datasets import harness
 from zooalign.errors import DatasetError
+from zooalign.models.model import LanguageModel
 from zooalign.storage.journal import Journal
 
 MEAN = {"aggregation": "mean", "higher_is_better": True}
@@ -65,8 +66,6 @@ class Bytes(ByteModel):
         return bytes(i for i in ids if i < 256).decode(errors="replace")
 
     def generate(self, prompts, max_new_tokens, stop):
-        from zooalign.models.model import LanguageModel
-
         return LanguageModel.generate(self, prompts, max_new_tokens, stop)
 
 
@@ -363,3 +362,7 @@ def test_a_real_model_scores_and_writes_what_the_harness_itself_gets(loaded):
             bits_per_byte.Options(context=128), print,
         )["value"], rel=1e-3,
     )  # fmt: skip
+    prompts = [model.tokenize_document(text) for text, *_ in ASKED]
+    with torch.inference_mode():
+        together = model.generate(prompts, 6, ("not in any answer",))
+        assert together == LanguageModel.generate(model, prompts, 6, ())

@@ -11,6 +11,8 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -375,9 +377,9 @@ def hub():
 def fetch(hub, tmp_path):
     """Function that builds from the hub in a process of its own, as the rule does; (status, what it said)."""
 
-    def call(revision=None, repository="owner/labels", **environment):
+    def call(revision=None, repository="owner/labels", row=None, **environment):
         options = {"repository": repository, "n_train": 15, **({"revision": revision} if revision else {})}
-        row = {"id": "mine", "family": "hub_labels", "options": options}
+        row = row or {"id": "mine", "family": "hub_labels", "options": options}
         surroundings = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "0",
                         "HF_HUB_DISABLE_PROGRESS_BARS": "1", "NO_PROXY": "127.0.0.1", **environment}  # fmt: skip
         surroundings.pop("HF_TOKEN", None)
@@ -528,3 +530,22 @@ def test_the_nineteen_tasks_of_vtab_have_rows_in_its_three_groups():
         if name != "vtab_sun397":
             assert options.repository == f"clip-benchmark/wds_vtab-{name.removeprefix('vtab_')}"
     assert len({spec.options["repository"] for spec in tasks.values()}) == 19
+
+
+def test_documents_of_the_hub_are_fetched_up_to_the_budget(hub, fetch, tmp_path):
+    """Whole texts of parquet files, one file at a time; the second file lies beyond the budget."""
+
+    def table(texts):
+        file = io.BytesIO()
+        pq.write_table(pa.table({"text": texts}), file)
+        return file.getvalue()
+
+    parts = {
+        f"plain_text/train-0000{i}-of-00003.parquet": table([f"{i}-{j} " * 5 for j in range(3)]) for i in range(3)
+    }
+    hub.commit("owner/texts", {**parts, "README.md": b"# texts"})
+    options = {"repository": "owner/texts", "byte_budget": 100}
+    status, said = fetch(row={"id": "mine", "family": "documents", "options": options})
+    assert status == 0, said
+    assert last(said)["n"] == 5
+    assert {name for _, name, _ in hub.asked if name.endswith(".parquet")} == set(list(parts)[:2])

@@ -71,7 +71,7 @@ def rows(files: Files, split: str, columns: Columns, config: str | None) -> Iter
     shards = [name for name in names if re.fullmatch(rf"{re.escape(split)}/[0-9]+\.tar", name)]
     if shards:
         return _web_dataset(files, split, sorted(shards, key=lambda name: int(PurePosixPath(name).stem)))
-    if tables := _tables(files, split, config):
+    if tables := split_tables(files, split, config):
         return _parquet(files, tables, columns)
     pictures = [name for name in names if name.startswith(f"{split}/") and name.lower().endswith(IMAGES)]
     if any(name.count("/") > 1 for name in pictures):
@@ -185,7 +185,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo, largest: int, where:
 # Parquet --------------------------------------------------------------------------------------------------
 
 
-def _tables(files: Files, split: str, config: str | None) -> list[str]:
+def split_tables(files: Files, split: str, config: str | None) -> list[str]:
     """Parquet files of a split: `data/train-00000-of-00002.parquet` or `train/0000.parquet`, in any folder."""
     endings = r"(-[0-9]+-of-[0-9]+(-[0-9a-f]+)?|/[^/]+)?\.parquet"
     found = [name for name in files.names if re.fullmatch(rf"(.*/)?{re.escape(split)}{endings}", name)]
