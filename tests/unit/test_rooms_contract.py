@@ -42,7 +42,6 @@ DECLARATIONS = {
 CONSTANTS = {
     "alignment": {"KEY"},
     "bits_per_byte": {"UNKNOWN_BITS_PER_BYTE", "LOG_SOFTMAX_ROWS"},
-    "linear_probe": {"GRADIENT_TOLERANCE", "MAX_ITERATIONS", "NO_GROUP", "LARGEST_EXCESS"},
 }
 
 
