@@ -395,6 +395,11 @@ def test_classes_follow_the_dataset_where_it_says_them(family, options, n):
     assert costs.n_classes(DatasetSpec(id="d", family=family, options=options)) == n
 
 
+def test_a_family_may_name_its_classes(monkeypatch):
+    monkeypatch.setattr(costs.kind("datasets", "digits"), "CLASSES", ("zero", "one", "two"))
+    assert costs.n_classes(DatasetSpec(id="d", family="digits")) == 3
+
+
 def test_every_process_comes_to_the_same_numbers(tmp_path):
     """Nothing depends on the process, on hash seeds, or on what lies on disk."""
     code = """

@@ -259,6 +259,8 @@ def n_classes(dataset: DatasetSpec) -> int:
     """Number of classes as a dataset's family or options say; 20 where they do not."""
     family = kind("datasets", dataset.family)
     known = getattr(family.Options(**dataset.options), "classes", None) or getattr(family, "CLASSES", None)
+    if isinstance(known, tuple):  # their names
+        return len(known)
     return known if isinstance(known, int) else N_CLASSES
 
 
