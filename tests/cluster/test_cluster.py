@@ -22,8 +22,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.workflow, pytest.mark.slow, pytes
 SAMPLES = 64
 RESULTS = {
     "make_table_alignment": 1,
+    "make_table_capability": 1,
     "make_table_capability_alignment": 1,
     "make_table_populations": 1,
+    "make_table_solved_tasks": 1,
     "make_figure": 1,
 }
 # Less than an extraction takes, more than half of it.

@@ -45,7 +45,7 @@ def probe(shapes, tmp_path):
 
 def test_a_record_of_the_same_digest_is_not_measured_again(probe, monkeypatch):
     first = probe()
-    monkeypatch.setattr(linear_probe, "measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(linear_probe, "measure", lambda *_, **__: pytest.fail("measured again"))
     assert probe() == first == json.loads(probe.path.read_text())
     assert probe.lines == [f"already there: {probe.path}"]
     assert [p.name for p in probe.path.parent.iterdir()] == ["m.json"]
@@ -79,9 +79,9 @@ def test_another_digest_is_measured_again(probe):
 def test_a_record_that_was_taken_over_is_not_written(probe, monkeypatch):
     measure = linear_probe.measure
 
-    def lose(*arguments):
+    def lose(*arguments, **further):
         (probe.path.parent / "m.json.lease").unlink()
-        return measure(*arguments)
+        return measure(*arguments, **further)
 
     monkeypatch.setattr(linear_probe, "measure", lose)
     with pytest.raises(LeaseError, match=r"m\.json lost its record"):

@@ -33,7 +33,7 @@ MODULES = [(package, name) for package in PACKAGES for name in plugin_names(pack
 # What a module of each room may declare; every other upper-case name is its own and starts with an underscore, or is
 # listed here with what it is.
 DECLARATIONS = {
-    "tables": {"VERSION", "SUFFIXES", "NEEDS_CAPABILITY", "READS_TAGS"},
+    "tables": {"VERSION", "SUFFIXES", "NEEDS_CAPABILITY", "READS_ASKED", "READS_TAGS"},
     "figures": {"VERSION", "NEEDS_CAPABILITY"},
     "capability": {
         "VERSION", "APPLIES_TO", "CAUSAL_ONLY", "NEEDS", "KEEPS_JOURNAL", "UNIT", "HIGHER_IS_BETTER",
@@ -42,7 +42,6 @@ DECLARATIONS = {
 }  # fmt: skip
 CONSTANTS = {
     "alignment": {"KEY"},
-    "linear_probe": {"GRADIENT_TOLERANCE", "MAX_ITERATIONS", "NO_GROUP", "LARGEST_EXCESS"},
 }
 
 
@@ -87,20 +86,26 @@ def findings(folder, *, headline=None, capabilities=("bits_per_byte",), datasets
     if "emoji" in datasets:
         lines += [entry | {"dataset": "emoji", "score": 0.9 * entry["score"]} for entry in lines]
     rows = write_rows(folder / "rows", lines)
-    values = {"bits_per_byte": {"gpt": 1.0, "noise_l": 3.0}, "other_bits": {"gpt": 2.0, "noise_l": 2.5}}
+    values = {
+        "bits_per_byte": {"gpt": 1.0, "noise_l": 3.0},
+        "other_bits": {"gpt": 2.0, "noise_l": 2.5},
+        "probe": {"cnn": 0.8, "vit": 0.9},
+    }
     paths = []
     for capability in capabilities:
         for model, value in values[capability].items():
             record = {
-                "capability": capability, "model": model, "value": value, "standard_error": 0.02, "unit": "bits/byte",
-                "higher_is_better": False, "n": 50, "details": {}, "settings": {}, "versions": {}, "digest": "d",
+                "capability": capability, "model": model, "value": value, "standard_error": 0.02,
+                "unit": "accuracy" if capability == "probe" else "bits/byte",
+                "higher_is_better": capability == "probe", "n": 50,
+                "details": {}, "settings": {}, "versions": {}, "digest": "d",
             }  # fmt: skip
             path = folder / "capability" / capability / f"{model}.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(record))
             paths.append(path)
     models = [SimpleNamespace(**row) for row in MODELS.to_dict(orient="records")]
-    config = SimpleNamespace(headline=headline or HeadlineConfig(), capability_sources=())
+    config = SimpleNamespace(headline=headline or HeadlineConfig(), capability_sources=(), capabilities=())
     sweep = SimpleNamespace(
         external=(),
         zoo=(),
@@ -152,7 +157,7 @@ def test_needs_a_capability_exactly_where_it_says_so(package, name, tmp_path):
 @pytest.mark.parametrize(("package", "name"), [m for m in RESULTS if m != ("tables", "alignment")])
 def test_every_option_comes_from_the_configuration_and_changes_what_is_written(package, name, tmp_path, monkeypatch):
     module = plugin(package, name, package)
-    both = ("bits_per_byte", "other_bits")
+    both = ("bits_per_byte", "other_bits", "probe")
     usual = make(package, name, findings(tmp_path, capabilities=both), tmp_path / "usual")
     changed = {
         "metric": {"headline": HeadlineConfig(metric="cka", k=None)},

@@ -18,8 +18,10 @@ ROOT = Path(__file__).parents[2]
 # Jobs that make all tables and figures of the small sweep.
 RESULTS = {
     "make_table_alignment": 1,
+    "make_table_capability": 1,
     "make_table_capability_alignment": 1,
     "make_table_populations": 1,
+    "make_table_solved_tasks": 1,
     "make_figure": 1,
 }
 VISION = {

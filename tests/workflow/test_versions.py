@@ -19,7 +19,10 @@ INDEXES = {("index_features", f"synthetic/{m}") for m in ALL}
 ROWS = {("align_row", f"synthetic/{m}") for m in ALL}
 PROBES = {("measure_capability", f"shapes/{m}") for m in VISION}
 SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other rows hold its pairs
-TABLES = {("make_tables", name) for name in ("alignment", "capability_alignment", "populations")}
+TABLES = {
+    ("make_tables", name)
+    for name in ("alignment", "capability", "capability_alignment", "populations", "solved_tasks")
+}
 FIGURES = {("make_figures", "heat_map/synthetic")}
 RESULTS = TABLES | FIGURES
 FROM_INDEXES = INDEXES | SCORES | RESULTS
@@ -53,12 +56,16 @@ DUE = {
     "capability._record": PROBES | RESULTS,
     "results.external": RESULTS,
     "results.findings": RESULTS,
+    "results.intervals": RESULTS,
     "results.read": RESULTS,
+    "results.solved": RESULTS,
     "results.means": RESULTS,
     "results.populations": RESULTS,
     "tables.alignment": {("make_tables", "alignment")},
+    "tables.capability": {("make_tables", "capability")},
     "tables.capability_alignment": {("make_tables", "capability_alignment")},
     "tables.populations": {("make_tables", "populations")},
+    "tables.solved_tasks": {("make_tables", "solved_tasks")},
     "figures._drawing": FIGURES,
     "figures.heat_map": FIGURES,
 }

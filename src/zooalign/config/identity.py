@@ -28,7 +28,9 @@ INPUTS = {
     "language": ("features.batches", "features.extract", "sources._language"),
 }
 # Modules besides tables and figures themselves that determine what is in them.
-_READ = ("results.external", "results.findings", "results.means", "results.populations", "results.read")
+_READ = tuple(
+    f"results.{name}" for name in ("external", "findings", "intervals", "means", "populations", "read", "solved")
+)
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
 
 
@@ -184,15 +186,23 @@ def result_digest(
     missing = [sweep.failures, sweep.left_out]
     elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []
     tags = [_tagged(sweep.models)] if getattr(made_by, "READS_TAGS", False) else []
+    asked = (
+        [[[row.id, row.kind] for row in sweep.config.capabilities]] if getattr(made_by, "READS_ASKED", False) else []
+    )
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
-        *tags, *elsewhere, *_raised(*RESULTS[kind]),
+        *tags, *asked, *elsewhere, *_raised(*RESULTS[kind]),
     )  # fmt: skip
 
 
 def _measured_elsewhere(sweep: Any) -> list[Any]:
     """Values without the places in files that they stand at, and which source counts."""
     return [[list(map(str, row._replace(where=""))) for row in sweep.external], sweep.config.capability_sources]
+
+
+def _asked(sweep: Any) -> list[list[str]]:
+    """Capabilities that the sweep asks for, whether a model can have them or not."""
+    return [[row.id, row.kind] for row in sweep.config.capabilities]
 
 
 def _tagged(models: Sequence[ModelSpec]) -> dict[str, Any]:

@@ -128,8 +128,21 @@ class Sweep:
         """Models that a capability is measured for."""
         module = plugin("capability", capability.kind, "capability")
         causal_only = getattr(module, "CAUSAL_ONLY", False)
-        chosen = [m for m in self.models if m.modality == module.APPLIES_TO and (m.causal or not causal_only)]
+        chosen = [m for m in self.applies_to(capability) if m.causal or not causal_only]
         return tuple(m for m in chosen if not self.why_missing(m.id, capability.dataset))
+
+    def applies_to(self, capability: CapabilityConfig) -> tuple[ModelSpec, ...]:
+        """Models of the modality that a capability is asked of, whether they can have it or not."""
+        modality = plugin("capability", capability.kind, "capability").APPLIES_TO
+        return tuple(m for m in self.models if m.modality == modality)
+
+    def why_not_measured(self, capability: CapabilityConfig, model: ModelSpec) -> str:
+        """Why a model of a capability's modality has no value of it in this run; empty if it should have one."""
+        module = plugin("capability", capability.kind, "capability")
+        if getattr(module, "CAUSAL_ONLY", False) and not model.causal:
+            return "not a causal model"
+        failed = self.failures.get("measure_capability", {}).get(f"{capability.id}/{model.id}")
+        return f"measure_capability failed: {failed}" if failed else self.why_missing(model.id, capability.dataset)
 
     def index_settings(self) -> dict[str, Any]:
         """What an index is built with: preparation, k_max and what the metrics need.

@@ -51,6 +51,12 @@ LOADING_FACTOR = 1.5
 TYPICAL_WIDTH = 400
 # A line of a row with its layer matrix and the terms of 1,024 samples.
 TYPICAL_LINE_BYTES = 6_000
+# Linear probe: bytes per value of a layer's features at the peak; iterations of a fit and the rate of its products in
+# float64 (10^9 operations per second) on one core. Measured at up to 20,000 x 1,000 features with 100 classes.
+PROBE_BYTES = 30
+PROBE_ITERATIONS = 130
+PROBE_GFLOPS = 30.0
+N_CLASSES = 20
 # Bytes of a picture with its captions, and of a capability record.
 SAMPLE_BYTES = 60e3
 RECORD_BYTES = 20e3
@@ -234,11 +240,33 @@ def capability(sweep: Sweep, name: str, model: str, gpu: bool) -> tuple[float, f
     """The same of measuring a capability, on a GPU or on CPUs."""
     row, spec = sweep.capability(name), sweep.model(model)
     n = n_samples(sweep.dataset(row.dataset))
-    if kind("capability", row.kind).NEEDS == "features":
-        return LIGHT_MEM_MB + 40 + 0.05 * n, 5 + 0.01 * n
     options = capability_options(sweep, name)
+    if kind("capability", row.kind).NEEDS == "features":
+        return _probe(sweep.dataset(row.dataset), spec, options)
     mem_mb = model_mem_mb(spec, gpu=gpu) + getattr(options, "logits_mib", 0)
     return mem_mb, forward_seconds(spec, scored_tokens(options, n), gpu)
+
+
+def _probe(dataset: DatasetSpec, spec: ModelSpec, options: Any) -> tuple[float, float]:
+    """The same of a capability that is read off features, as a linear probe is: what its options lack counts once."""
+    n, classes, width = n_samples(dataset), n_classes(dataset), spec.width or TYPICAL_WIDTH
+    n_train = getattr(kind("datasets", dataset.family).Options(**dataset.options), "n_train", None) or n
+    layers = n_layers(spec) if getattr(options, "layer", None) in ("best", "all") else 1
+    splits = 1 if dataset.kind == "labels" else getattr(options, "folds", 1)
+    fits = layers * splits * (len(getattr(options, "strengths", ())) + 1)
+    # The problem is solved in the span of the train samples where that is smaller than the width.
+    products = 4 * n_train * min(width, n_train) * classes / 1e9
+    mem_mb = LIGHT_MEM_MB + 60 + n * (PROBE_BYTES * width + 32 * classes) / 2**20
+    return mem_mb, 5 + 0.001 * n + fits * PROBE_ITERATIONS * products / PROBE_GFLOPS
+
+
+def n_classes(dataset: DatasetSpec) -> int:
+    """Number of classes as a dataset's family or options say; 20 where they do not."""
+    family = kind("datasets", dataset.family)
+    known = getattr(family.Options(**dataset.options), "classes", None) or getattr(family, "CLASSES", None)
+    if isinstance(known, tuple):  # their names
+        return len(known)
+    return known if isinstance(known, int) else N_CLASSES
 
 
 def logits_mem_mb(options: Any) -> int:

@@ -17,7 +17,7 @@ MEASURED = "measured"
 def join(
     rows: Sequence[Mapping[str, Any]], external: Sequence[External], ranking: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The sweep's own capability rows and those of others, one per capability and model.
+    """The sweep's own capability rows and those of others, one per capability and model, each with its `source`.
 
     Parameters
     ----------
@@ -59,5 +59,9 @@ def join(
             )
         if ranking.index(source) < ranking.index(other[0]):
             chosen[key] = (source, where, row)
-    failed = [dict(row) for row in rows if row["reason"] and (row["capability"], row["model"]) not in chosen]
-    return [*(row for _, _, row in chosen.values()), *failed]
+    failed = [
+        {**row, "source": MEASURED}
+        for row in rows
+        if row["reason"] and (row["capability"], row["model"]) not in chosen
+    ]
+    return [*({**row, "source": source} for source, _, row in chosen.values()), *failed]

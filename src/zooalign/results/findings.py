@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zooalign.config.identity import result_digest
 from zooalign.config.sweep import Sweep
@@ -20,6 +20,8 @@ from zooalign.storage.atomic import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from zooalign.results.read import Documents
 
 VERSION = 1  # part of the digest of what this module determines
 
@@ -93,15 +95,30 @@ class Findings:
         """One line per capability and model, what was measured elsewhere included."""
         import pandas as pd
 
-        from zooalign.results.external import join
-        from zooalign.results.read import CAPABILITY_COLUMNS, read_capability
+        from zooalign.results.read import CAPABILITY_COLUMNS
 
-        own = read_capability(self.capability_paths)
-        if not self.sweep.external:
-            return own
-        rows = join(own.to_dict(orient="records"), self.sweep.external, self.sweep.config.capability_sources)
-        frame = pd.DataFrame(rows, columns=list(CAPABILITY_COLUMNS)).astype(CAPABILITY_COLUMNS)
+        frame = pd.DataFrame(self._capability, columns=list(CAPABILITY_COLUMNS)).astype(CAPABILITY_COLUMNS)
         return frame.sort_values(["capability", "model"], kind="stable", ignore_index=True)
+
+    @cached_property
+    def _capability(self) -> list[dict[str, Any]]:
+        from zooalign.results.external import join
+        from zooalign.results.read import read_capability
+
+        own = read_capability(self.capability_paths).to_dict(orient="records")
+        return join(own, self.sweep.external, self.sweep.config.capability_sources)
+
+    @property
+    def sources(self) -> dict[tuple[str, str], str]:
+        """Where the value of a capability and model is from: "measured", or the source of the user's file."""
+        return {(row["capability"], row["model"]): row["source"] for row in self._capability}
+
+    @cached_property
+    def documents(self) -> dict[tuple[str, str], Documents]:
+        """Documents that a capability of a model was measured on, where its record lists them."""
+        from zooalign.results.read import read_documents
+
+        return read_documents(self.capability_paths)
 
     def elsewhere(self) -> dict[str, int]:
         """Number of values that were measured elsewhere, by source and capability ("leaderboard: gsm8k")."""

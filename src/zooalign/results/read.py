@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -32,6 +33,13 @@ CAPABILITY_COLUMNS = {
     "n": "int64",
     "reason": "str",
 }
+
+
+class Documents(NamedTuple):
+    """Bits and UTF-8 bytes of each document that a model was scored on."""
+
+    bits: list[float]
+    n_bytes: list[int]
 
 
 def read_row_file(path: Path) -> pa.Table:
@@ -122,6 +130,31 @@ def read_capability(paths: Iterable[Path | str]) -> pd.DataFrame:
         rows.append({**fields, "reason": str(record.details.get("reason", "")) if record.value is None else ""})
     frame = pd.DataFrame(rows, columns=list(CAPABILITY_COLUMNS)).astype(CAPABILITY_COLUMNS)
     return frame.sort_values(["capability", "model"], kind="stable", ignore_index=True)
+
+
+def read_documents(paths: Iterable[Path | str]) -> dict[tuple[str, str], Documents]:
+    """Documents by capability and model, of the records that list them (`details.documents`: bits and bytes).
+
+    Raises
+    ------
+    StoreError
+        If a file is no record, or its documents do not add up to its value; names the file.
+    """
+    found: dict[tuple[str, str], Documents] = {}
+    for path in map(Path, paths):
+        record = _record(path)
+        if record.value is None or "documents" not in record.details:
+            continue
+        try:
+            listed = record.details["documents"]
+            documents = Documents([float(bits) for bits in listed["bits"]], [int(n) for n in listed["bytes"]])
+            ratio = math.fsum(documents.bits) / sum(documents.n_bytes)
+            if len(documents.bits) != len(documents.n_bytes) or not math.isclose(ratio, record.value, rel_tol=1e-9):
+                raise ValueError("not the value")
+        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise StoreError(f"{path}: its documents do not add up to its value. {_AGAIN}", path) from error
+        found[record.capability, record.model] = documents
+    return found
 
 
 def _record(path: Path) -> CapabilityRecord:

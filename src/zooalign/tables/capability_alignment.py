@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zooalign.results.frames import capability_rows, model_rows, n_samples, where
+from zooalign.results.markdown import head, is_absent, line, number, with_error
 from zooalign.results.means import OTHER, ShownAlignment, mean_over, partners, scores, select, trained
 from zooalign.results.read import check_models, failures
 from zooalign.storage.atomic import write_bytes, write_text
@@ -228,10 +229,10 @@ def _markdown(
     ]
     for modality in ("vision", "language"):
         part = [row for row in table.to_dict(orient="records") if row["modality"] == modality]
-        measured = [name for name in sorted(units) if not all(_absent(row[name]) for row in part)]
+        measured = [name for name in sorted(units) if not all(is_absent(row[name]) for row in part)]
         header = _header(modality, {name: units[name] for name in measured}, datasets)
-        lines += [f"## {modality.capitalize()} models", "", _row(header), _row(["---"] * len(header))]
-        lines += [_row(_cells(row, measured, datasets)) for row in part]
+        lines += [f"## {modality.capitalize()} models", "", *head(header)]
+        lines += [line(_cells(row, measured, datasets)) for row in part]
         lines.append("")
     lines += ["## How to read it", ""]
     for modality in ("vision", "language"):
@@ -274,29 +275,12 @@ def _cells(row: dict[str, Any], capabilities: list[str], datasets: list[str]) ->
     mark = " †" if row["control"] else " ‡" if row["intervention"] else ""
     changed = f" ({row['intervention']})" if row["intervention"] else ""
     cells = [row["id"] + mark, row["family"], row["objective"] + changed]
-    for name in capabilities:
-        error = _number(row[f"{name}_se"])
-        cells.append(_number(row[name]) + (f" ± {error}" if error else ""))
+    cells += [with_error(row[name], row[f"{name}_se"]) for name in capabilities]
     for dataset in datasets:
         rank = row[f"{dataset}_rank"]
         cells += [
-            _number(row[f"{dataset}_other"]),
-            "" if _absent(rank) else str(rank),
-            _number(row[f"{dataset}_within"]),
+            number(row[f"{dataset}_other"]),
+            "" if is_absent(rank) else str(rank),
+            number(row[f"{dataset}_within"]),
         ]
     return [*cells, row["reason"]]
-
-
-def _absent(value: Any) -> bool:
-    import pandas as pd
-
-    return bool(pd.isna(value))
-
-
-def _number(value: Any) -> str:
-    return "" if _absent(value) else f"{value:.4f}"
-
-
-def _row(cells: Sequence[str]) -> str:
-    # A bar inside a cell would start a new one.
-    return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|") for c in cells) + " |"
