@@ -24,6 +24,7 @@ ORDER = [
     "models",
     "sources",
     "zoo",
+    "published",
     "data",
     "datasets",
     "features",
