@@ -78,29 +78,31 @@ def _show(result: Import, console: Console, limit: int) -> None:
     for row in result.rows:
         counts[row.model] += 1
         by_capability[row.capability, row.unit].append(row.value)
-    fits = [(model.name, fit) for model, found in result.matched.items() for fit in found]
-    models = Table(title=f"{len(result.matched)} published models are in the zoo")
+    fits = [(model.label, fit) for model, found in result.matched.items() for fit in found]
+    models = Table(title=f"Published models that are in the zoo: {len(result.matched)}")
     for column in ("published", "model", "values", "but"):
         models.add_column(column, justify="right" if column == "values" else "left", overflow="fold")
     for name, fit in fits[: limit or None]:
         models.add_row(name, fit.row, str(counts[fit.row]), fit.but)
-    console.print(models)
-    capabilities = Table(title=f"{len(by_capability)} capabilities")
+    if fits:
+        console.print(models)
+    capabilities = Table(title=f"Capabilities: {len(by_capability)}")
     for column in ("capability", "unit", "models", "lowest", "highest"):
         capabilities.add_column(column, justify="left" if column in ("capability", "unit") else "right")
     for (name, unit), values in list(by_capability.items())[: limit or None]:
         capabilities.add_row(name, unit, str(len(values)), f"{min(values):.4g}", f"{max(values):.4g}")
-    console.print(capabilities)
+    if by_capability:
+        console.print(capabilities)
     for kind, total in (("models", len(fits)), ("capabilities", len(by_capability))):
         if limit and total > limit:
             console.print(f"... and {total - limit:,} more {kind}; --limit 0 lists all", markup=False)
     listed("not in the zoo", [
-        f"{model.name}" + (f" (near: {', '.join(near)})" if near else "") for model, near in result.unmatched.items()
+        model.label + (f" (near: {', '.join(near)})" if near else "") for model, near in result.unmatched.items()
     ])  # fmt: skip
     listed("left out", result.several)
     listed("note", result.remarks)
     console.print(
-        f"{len(result.rows):,} values of {len(counts)} models; {len(result.unmatched):,} published models are not in "
-        f"the zoo, {len(result.several):,} values contradict each other",
+        f"values: {len(result.rows):,}; models of the zoo: {len(counts)}; published models that are not in the zoo: "
+        f"{len(result.unmatched):,}; left out because values contradict each other: {len(result.several):,}",
         soft_wrap=True,
     )

@@ -127,9 +127,7 @@ def _recognise(path: Path, form: str | None) -> tuple[str, list[Record]]:
         raise ConfigError(f"{path}: is not {formats}; it has {listed}{', ...' if len(keys) > 8 else ''}.")
     for record in records:
         if not _module(name).recognises(record.values.keys()):
-            raise ConfigError(
-                f"{record.where}: is not {name}, as what stands before it is. Delete it, or split the file."
-            )
+            raise ConfigError(f"{record.where}: is not {name}, as the first is. Delete it, or split the file.")
     return name, records
 
 

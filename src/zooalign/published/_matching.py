@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from zooalign.config.manifest import ModelSpec
-from zooalign.published._open_clip_models import names_of
+from zooalign.published._open_clip_models import names_of, towers
 from zooalign.published._results import Published
 
 
@@ -55,7 +55,10 @@ class Zoo:
         """Ids of the rows that are called most like a published model."""
         known = {name: spec.id for name, specs in self._names.items() for spec in specs if _agrees(spec, model)}
         known |= {key: spec.id for key, spec in self._ids.items() if _agrees(spec, model)}
-        near = [near for _, name in _called(model) for near in _near(name.lower(), known)]
+        names = [name for _, name in _called(model)]
+        if model.architecture and names == [model.name]:
+            names = towers(model.architecture)
+        near = [near for name in names for near in _near(name.lower(), known)]
         return list(dict.fromkeys(known[name] for name in near))[:n]
 
 

@@ -116,6 +116,18 @@ MODELS = {
 }
 
 
+def towers(architecture: str) -> list[str]:
+    """Names in timm of an architecture's image tower with any weights, for what is near.
+
+    Examples
+    --------
+    >>> towers("ViT-B-32")[0]
+    'vit_base_patch32_clip_224.openai'
+    """
+    plain = architecture.removesuffix(_QUICK).lower()
+    return [names[0] for (known, _), names in MODELS.items() if known == plain]
+
+
 def names_of(architecture: str, tag: str) -> Names | None:
     """Names of a model of open_clip; None for one that is not in the table.
 

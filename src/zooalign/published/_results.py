@@ -37,6 +37,18 @@ class Published(NamedTuple):
     quantisation: str | None = None
     revision: str = ""
 
+    @property
+    def label(self) -> str:
+        """The name with what makes the run one of other weights.
+
+        Examples
+        --------
+        >>> Published("org/model", "language", quantisation="4bit", revision="step1000").label
+        'org/model at step1000, 4bit'
+        """
+        named = f"{self.name} at {self.revision}" if self.revision else self.name
+        return f"{named}, {self.quantisation}" if self.quantisation else named
+
 
 class Result(NamedTuple):
     """One value of one model; fields as in `External`. `source` is empty where the file does not say it."""

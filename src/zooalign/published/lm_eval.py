@@ -45,9 +45,10 @@ def read(records: Sequence[Record]) -> Reading:
     ConfigError
         For a run that does not say which model it is of, or an accuracy that is no fraction.
     """
-    results, unclear = [], set()
+    results, remarks, unclear = [], [], set()
     for values, where in records:
         model = _model(values, where)
+        remarks += [f"{where}: {part}" for part in _in_part(values)]
         for task, metrics in mapping(values["results"], "results", where).items():
             if metrics is None or (task == "all" and "config_general" in values):
                 continue
@@ -61,8 +62,20 @@ def read(records: Sequence[Record]) -> Reading:
                 else:
                     results.append(result)
     names = ", ".join(sorted(unclear))
-    remark = f"left out, because the file does not say whether more is better: {names}"
-    return Reading(results, (remark,) if unclear else ())
+    if unclear:
+        remarks.append(f"left out, because no file says whether more is better: {names}")
+    return Reading(results, tuple(remarks))
+
+
+def _in_part(run: Mapping[str, Any]) -> list[str]:
+    """Tasks that were run on a part of their samples, as for a trial."""
+    counts = run.get("n-samples")
+    tasks = [
+        task
+        for task in (counts if isinstance(counts, Mapping) else ())
+        if _inside(run, "n-samples", task, "effective") != _inside(run, "n-samples", task, "original")
+    ]
+    return [f"run on a part of the samples (--limit): {', '.join(tasks)}"] if tasks else []
 
 
 def _result(model: Published, run: Mapping[str, Any], task: str, key: str, where: str) -> Result | None:
