@@ -164,7 +164,7 @@ def test_open_clip(tmp_path):
     assert found["vit_base_patch32_clip_224_laion400m_e32", "open_clip_imagenet_1k"] == 0.6024
     assert found["vit_base_patch32_clip_quickgelu_224_laion400m_e32", "open_clip_imagenet_1k"] == 0.6293
     assert not any(model in ("text_b32", "vit_huge_patch14_clip_224_laion2b_ft_in12k") for model, _ in found)
-    assert [m.name for m in result.unmatched] == ["nllb-clip-base, v1"]
+    assert [m.label for m in result.unmatched] == ["nllb-clip-base, v1"]
     units = {r.capability: r.unit for r in result.rows}
     assert (units["open_clip_imagenet_1k"], units["open_clip_mscoco"]) == ("accuracy", "recall")
     assert not any("params" in r.capability or "flops" in r.capability for r in result.rows)
@@ -254,6 +254,14 @@ def test_lm_eval(tmp_path):
     assert "run on a part of the samples (--limit): gsm8k" in result.remarks[0]
     # Not the rows that are quantised, changed or untrained.
     assert {r.model for r in result.rows} == {"smol", "smol_old"}
+
+
+def test_runs_that_ask_otherwise_are_other_capabilities(tmp_path):
+    chat = {**HARNESS, "chat_template": "{{ messages }}", "versions": {"gsm8k": 2.0}}
+    result = imported(tmp_path, [{**HARNESS, "versions": {"gsm8k": 3.0}}, chat])
+    found = {r.capability for r in result.rows}
+    assert {"gsm8k_5shot_exact_match_strict_match", "gsm8k_5shot_chat_exact_match_strict_match"} <= found
+    assert any("gsm8k was run in versions 2.0, 3.0" in remark for remark in result.remarks)
 
 
 def test_lm_eval_before_filters_had_names(tmp_path):
@@ -453,11 +461,11 @@ def test_what_is_not_in_the_zoo_is_listed_with_what_is_near():
         ("x.csv", OPEN_CLIP.replace("0.7796", "nan"), r"line 2: column 'ImageNet 1k' is 'nan', not a finite number"),
         ("x.csv", LEADERBOARD.replace(",33.0,", ",133.0,"), r"line 2: column 'IFEval' is 133, not between 0 and 100"),
         ("x.csv", LEADERBOARD.replace(",33.0,", ",-3,"), r"line 2: column 'IFEval' is -3, not between 0 and 100"),
-        ("x.json", {**HARNESS, "results": {"arc": {"acc,none": 1.5}}}, "acc,none of 'arc' is 1.5, not between"),
+        ("x.json", {**HARNESS, "results": {"arc": {"acc,none": 1.5}}}, "'acc,none' of 'arc' is 1.5, not between"),
         ("x.json", {**HARNESS, "results": {"arc": {"acc,none": math.nan}}}, "of 'arc' is 'nan', not a finite"),
         ("x.json", {**HARNESS, "results": {"arc": {"acc,none": 10**400}}}, "of 'arc' is '1000.*not a finite"),
         ("x.json", {**HARNESS, "results": {"arc": {"acc,none": 0.5, "acc_stderr,none": -1}}}, "cannot be negative"),
-        ("x.json", {**HARNESS, "results": [1]}, r"x\.json: results is '\[1\]', not an object"),
+        ("x.json", {**HARNESS, "results": [1]}, r"x\.json: results is a list, not an object"),
         ("x.json", {**HARNESS, "results": {"arc": 3}}, "results of 'arc' is '3', not an object"),
         ("x.json", {"results": {}, "config": {"model_args": "dtype=auto"}}, "does not say which model it is of"),
         ("x.json", run(task="captioning", acc1=0.5), r"x\.json: the task 'captioning' is unknown \(linear_probe"),
@@ -488,6 +496,30 @@ def test_files_that_cannot_be_read_and_formats_that_do_not_fit(tmp_path):
     with pytest.raises(ConfigError, match=r"y\.csv: is not lm_eval; it has 'name', 'pretrained'"):
         imported(tmp_path, OPEN_CLIP, "y.csv", form="lm_eval")
     assert recognised({"name", "colour"}) is None
+    with pytest.raises(ConfigError, match="line 2: unknown column 'valeu': did you mean 'value'"):
+        imported(tmp_path, OWN.replace("value", "valeu"), "mine.csv")
+
+
+@pytest.mark.parametrize("depth", [10, 300, 900, 950, 970, 980, 985, 990, 995, 2000])
+@pytest.mark.parametrize(
+    "part", ['{"model_name": "m", "results": ', "[", '{"dataset": "d", "model_fullname": "m p", "metrics": ']
+)
+def test_what_lies_deep_gives_a_message_or_nothing(tmp_path, depth, part):
+    text = part * depth + "1" + {"[": "]"}.get(part, "}") * depth
+    try:
+        result = imported(tmp_path, text, "x.json")
+    except ConfigError as error:
+        assert "x.json" in str(error)  # noqa: PT017
+    else:
+        assert result.rows == []
+        assert "no metric that is read here" in result.remarks[0]
+
+
+def test_names_of_others_cannot_steer_the_terminal(tmp_path):
+    path = write(tmp_path, OPEN_CLIP.replace("nllb-clip-base,v1", "[/red]\x1b[2Jevil,[v1"), "x.csv")
+    shown = command(path)
+    assert shown.exit_code == 0, shown.exception
+    assert "not in the zoo: [/red]\N{REPLACEMENT CHARACTER}[2Jevil, [v1" in shown.output
 
 
 # --- the command and the configuration -----------------------------------------------------------------------------

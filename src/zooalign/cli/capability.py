@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -15,8 +15,12 @@ from zooalign.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from zooalign.published._importing import Import
+    from zooalign.published._results import Published
+
+T = TypeVar("T")
 
 app = typer.Typer(help="Take over capabilities that others measured.", no_args_is_help=True)
 
@@ -67,11 +71,15 @@ def import_results(
 def _show(result: Import, console: Console, limit: int) -> None:
     from rich.table import Table
 
-    def listed(kind: str, lines: Sequence[str]) -> None:
-        for line in lines[: limit or None]:
-            console.print(f"{kind}: {line}", markup=False, soft_wrap=True)
-        if limit and len(lines) > limit:
-            console.print(f"... and {len(lines) - limit:,} more ({kind}); --limit 0 lists all", markup=False)
+    def listed(kind: str, items: Sequence[T], line: Callable[[T], str]) -> None:
+        for item in items[: limit or None]:
+            console.print(_plain(f"{kind}: {line(item)}"), soft_wrap=True)
+        if limit and len(items) > limit:
+            console.print(f"... and {len(items) - limit:,} more ({kind}); --limit 0 lists all", markup=False)
+
+    def with_near(model: Published) -> str:
+        near = result.zoo.nearest(model)
+        return model.label + (f" (near: {', '.join(near)})" if near else "")
 
     counts: dict[str, int] = defaultdict(int)
     by_capability: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -83,7 +91,7 @@ def _show(result: Import, console: Console, limit: int) -> None:
     for column in ("published", "model", "values", "but"):
         models.add_column(column, justify="right" if column == "values" else "left", overflow="fold")
     for name, fit in fits[: limit or None]:
-        models.add_row(name, fit.row, str(counts[fit.row]), fit.but)
+        models.add_row(_plain(name), fit.row, str(counts[fit.row]), fit.but)
     if fits:
         console.print(models)
     capabilities = Table(title=f"Capabilities: {len(by_capability)}")
@@ -96,13 +104,18 @@ def _show(result: Import, console: Console, limit: int) -> None:
     for kind, total in (("models", len(fits)), ("capabilities", len(by_capability))):
         if limit and total > limit:
             console.print(f"... and {total - limit:,} more {kind}; --limit 0 lists all", markup=False)
-    listed("not in the zoo", [
-        model.label + (f" (near: {', '.join(near)})" if near else "") for model, near in result.unmatched.items()
-    ])  # fmt: skip
-    listed("left out", result.several)
-    listed("note", result.remarks)
+    listed("not in the zoo", result.unmatched, with_near)
+    listed("left out", result.several, str)
+    listed("note", result.remarks, str)
     console.print(
         f"values: {len(result.rows):,}; models of the zoo: {len(counts)}; published models that are not in the zoo: "
         f"{len(result.unmatched):,}; left out because values contradict each other: {len(result.several):,}",
         soft_wrap=True,
     )
+
+
+def _plain(text: str) -> Text:
+    """A text of a file of others for the terminal: no markup, and nothing that a terminal would obey."""
+    from rich.text import Text
+
+    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))

@@ -75,12 +75,17 @@ def _read(path: Path, models: Sequence[ModelSpec], ids: Sequence[str]) -> list[E
 def read_own(path: Path) -> list[External]:
     """Read a CSV file of our own form; as :func:`read_external`, whatever its models are called."""
     columns, rows = read_csv(path)
-    if missing := [name for name in NEEDED if name not in columns]:
-        raise ConfigError(f"{path}: column {missing[0]!r} is missing; needed are {', '.join(NEEDED)}.")
+    check_columns(columns, str(path))
+    return [from_row(row, path.stem) for row in rows]
+
+
+def check_columns(columns: Sequence[str], where: str) -> None:
+    """Refuse a table of our own form that lacks a column or has an unknown one."""
     for name in columns:
         if name not in COLUMNS:
-            raise ConfigError(f"{path}: {unknown('column', name[:100], COLUMNS)}")
-    return [from_row(row, path.stem) for row in rows]
+            raise ConfigError(f"{where}: {unknown('column', name[:100], COLUMNS)}")
+    if missing := [name for name in NEEDED if name not in columns]:
+        raise ConfigError(f"{where}: column {missing[0]!r} is missing; needed are {', '.join(NEEDED)}.")
 
 
 def from_row(row: Row, source: str) -> External:

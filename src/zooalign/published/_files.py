@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from zooalign.config.tables import read_csv, read_text
 from zooalign.errors import ConfigError
+from zooalign.published._results import shown
 
 
 class Record(NamedTuple):
@@ -71,7 +72,8 @@ def _parquet(path: Path) -> list[Record]:
     try:
         rows = pq.read_table(path).to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ConfigError(f"{path}: cannot be read as Parquet ({error}). Fetch it again.") from error
+        said = " ".join(str(error).split())
+        raise ConfigError(f"{path}: cannot be read as Parquet ({said}). Fetch it again.") from error
     return [Record(row, f"{path}, row {i + 1}") for i, row in enumerate(rows)]
 
 
@@ -120,8 +122,8 @@ def _objects(value: Any, where: str) -> list[Record]:
     if isinstance(value, dict):
         return [Record(value, where)]
     if not isinstance(value, list):
-        raise ConfigError(f"{where}: holds {str(value)[:40]!r}, neither an object nor a list of objects.")
+        raise ConfigError(f"{where}: holds {shown(value)}, neither an object nor a list of objects.")
     for i, item in enumerate(value):
         if not isinstance(item, dict):
-            raise ConfigError(f"{where}, item {i + 1}: is {str(item)[:40]!r}, not an object.")
+            raise ConfigError(f"{where}, item {i + 1}: is {shown(item)}, not an object.")
     return [Record(item, f"{where}, item {i + 1}") for i, item in enumerate(value)]

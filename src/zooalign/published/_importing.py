@@ -33,19 +33,22 @@ class Import(NamedTuple):
         One per capability and row of the zoo, in the order of the files.
     matched : dict of Published to list of Fit
         Models of the files that rows of the zoo are.
-    unmatched : dict of Published to list of str
-        Those that none is, with the nearest ids.
+    unmatched : list of Published
+        Those that none is; `zoo.nearest` has the nearest ids.
     several : list of str
         Values that contradict each other, in words; none of them is among the rows.
     remarks : list of str
         What else was left out or chosen.
+    zoo : Zoo
+        The rows, by what they are called.
     """
 
     rows: list[External]
     matched: dict[Published, list[Fit]]
-    unmatched: dict[Published, list[str]]
+    unmatched: list[Published]
     several: list[str]
     remarks: list[str]
+    zoo: Zoo
 
 
 def import_files(
@@ -84,8 +87,8 @@ def import_files(
         found += [r._replace(source=source or r.source or default) for r in reading.results]
     fits = {model: zoo.match(model) for model in dict.fromkeys(r.model for r in found)}
     rows, several = _one_each(found, fits)
-    unmatched = {model: zoo.nearest(model) for model, found in fits.items() if not found}
-    return Import(rows, {model: fit for model, fit in fits.items() if fit}, unmatched, several, remarks)
+    matched = {model: fit for model, fit in fits.items() if fit}
+    return Import(rows, matched, [model for model in fits if model not in matched], several, remarks, zoo)
 
 
 def external_rows(path: Path, models: Sequence[ModelSpec]) -> list[External] | None:

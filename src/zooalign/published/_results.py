@@ -81,7 +81,7 @@ def clip(architecture: Any, tag: Any, where: str) -> Published:
     """
     for what, name in (("model", architecture), ("pretrained", tag)):
         if not isinstance(name, str) or (what == "model" and not name.strip()):
-            raise ConfigError(f"{where}: {what} is {str(name)[:40]!r}, not the name of a model.")
+            raise ConfigError(f"{where}: {what} is {shown(name)}, not the name of a model.")
     if architecture.startswith("hf-hub:"):
         return Published(architecture.removeprefix("hf-hub:"), "vision")
     # As open_clip's `_clean_tag`.
@@ -100,6 +100,19 @@ def capability_id(*parts: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", text).strip("_")
 
 
+def shown(value: Any) -> str:
+    """Beginning of a value for a message; of what holds others, what it is.
+
+    Examples
+    --------
+    >>> shown("high"), shown([1]), shown({}), shown(None)
+    ("'high'", 'a list', 'an object', 'empty')
+    """
+    if isinstance(value, Mapping | list):
+        return "an object" if isinstance(value, Mapping) else "a list"
+    return "empty" if value is None else repr(str(value)[:40])
+
+
 def number(value: Any, what: str, where: str) -> float | None:
     """A finite number; None for an empty cell.
 
@@ -115,7 +128,7 @@ def number(value: Any, what: str, where: str) -> float | None:
     except (TypeError, ValueError, OverflowError):
         result = math.nan
     if not math.isfinite(result):
-        raise ConfigError(f"{where}: {what[:100]} is {str(value)[:40]!r}, not a finite number. Correct or delete it.")
+        raise ConfigError(f"{where}: {what[:100]} is {shown(value)}, not a finite number. Correct or delete it.")
     return result
 
 
@@ -142,5 +155,5 @@ def mapping(value: Any, what: str, where: str) -> Mapping[str, Any]:
         If it is something else.
     """
     if not isinstance(value, Mapping):
-        raise ConfigError(f"{where}: {what[:100]} is {str(value)[:40]!r}, not an object.")
+        raise ConfigError(f"{where}: {what[:100]} is {shown(value)}, not an object.")
     return value

@@ -10,7 +10,7 @@ from typing import Any
 
 from zooalign.errors import ConfigError
 from zooalign.published._files import Record
-from zooalign.published._results import Published, Reading, Result, capability_id, clip, fraction, mapping
+from zooalign.published._results import Published, Reading, Result, capability_id, clip, fraction, mapping, shown
 
 VERSION = 1
 
@@ -46,11 +46,13 @@ def read(records: Sequence[Record]) -> Reading:
     """
     runs: dict[tuple[Published, str, Any], dict[Any, list[Result]]] = defaultdict(dict)
     twice: list[Result] = []
+    remarks: list[str] = []
     for values, where in records:
         flat = {**values, **mapping(values.get("metrics", {}), "metrics", where)}
         model = _model(flat, where)
         results = [r for key in flat if _METRICS.fullmatch(key) for r in _result(model, key, flat, where)]
         if not results:
+            remarks.append(f"{where}: no metric that is read here; {', '.join(map(shown, list(flat)[:8]))}")
             continue
         training = tuple(str(flat.get(key)) for key in _TRAINING)
         trials = runs[model, results[0].capability, str(flat.get("seed"))]
@@ -60,8 +62,9 @@ def read(records: Sequence[Record]) -> Reading:
             trials[training] = results
     best = [max(trials.values(), key=lambda results: results[0].value) for trials in runs.values()]
     chosen = sum(len(trials) > 1 for trials in runs.values())
-    remark = f"{chosen} probes were trained with several settings: the best on the test set counts"
-    return Reading([*(r for results in best for r in results), *twice], (remark,) if chosen else ())
+    if chosen:
+        remarks.append(f"{chosen} probes were trained with several settings: the best on the test set counts")
+    return Reading([*(r for results in best for r in results), *twice], tuple(remarks))
 
 
 def _model(flat: Mapping[str, Any], where: str) -> Published:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
-from zooalign.config.external import COLUMNS, NEEDED, from_row
+from zooalign.config.external import NEEDED, check_columns, from_row
 from zooalign.config.tables import Row
 from zooalign.published._files import Record
 from zooalign.published._results import Published, Reading, Result
@@ -14,8 +14,8 @@ VERSION = 1
 
 
 def recognises(keys: AbstractSet[str]) -> bool:
-    """Whether a table has our columns and no others."""
-    return set(NEEDED) <= keys <= set(COLUMNS)
+    """Whether a table has most of the columns that we need; `read` says which one is missing or misspelt."""
+    return len(keys & set(NEEDED)) >= 2
 
 
 def read(records: Sequence[Record]) -> Reading:
@@ -26,6 +26,7 @@ def read(records: Sequence[Record]) -> Reading:
     ConfigError
         As :func:`zooalign.config.external.read_external`.
     """
+    check_columns(list(records[0].values), records[0].where)
     results = []
     for values, where in records:
         cells = {key: "" if value is None else str(value) for key, value in values.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -33,12 +34,13 @@ def recognises(keys: AbstractSet[str]) -> bool:
 
 
 def read(records: Sequence[Record]) -> Reading:
-    """Read every metric of every task: `{task}_{metric}`, with examples in the prompt `{task}_{n}shot_{metric}`.
+    """Read every metric of every task: `{task}_{metric}`, `{task}_{n}shot_{metric}` with examples in the prompt.
 
     Returns
     -------
     Reading
-        Accuracies and exact matches are fractions with unit accuracy; another metric has its own name as unit.
+        Accuracies and exact matches are fractions with unit accuracy; another metric has its own name as unit. A run
+        with a chat template is another capability, `{task}_chat_{metric}`.
 
     Raises
     ------
@@ -62,6 +64,11 @@ def read(records: Sequence[Record]) -> Reading:
                 else:
                     results.append(result)
     names = ", ".join(sorted(unclear))
+    versions: dict[str, set[str]] = defaultdict(set)
+    for task, version in (pair for values, _ in records for pair in _pairs(values.get("versions"))):
+        versions[task].add(str(version)[:40])
+    for task in (task for task, known in versions.items() if len(known) > 1):
+        remarks.append(f"{task} was run in versions {', '.join(sorted(versions[task]))}, which may differ")
     if unclear:
         remarks.append(f"left out, because no file says whether more is better: {names}")
     return Reading(results, tuple(remarks))
@@ -69,10 +76,9 @@ def read(records: Sequence[Record]) -> Reading:
 
 def _in_part(run: Mapping[str, Any]) -> list[str]:
     """Tasks that were run on a part of their samples, as for a trial."""
-    counts = run.get("n-samples")
     tasks = [
         task
-        for task in (counts if isinstance(counts, Mapping) else ())
+        for task, _ in _pairs(run.get("n-samples"))
         if _inside(run, "n-samples", task, "effective") != _inside(run, "n-samples", task, "original")
     ]
     return [f"run on a part of the samples (--limit): {', '.join(tasks)}"] if tasks else []
@@ -88,7 +94,7 @@ def _result(model: Published, run: Mapping[str, Any], task: str, key: str, where
         if not (accuracy or _HIGHER.fullmatch(metric) or _LOWER.fullmatch(metric)):
             return None
         better = _LOWER.fullmatch(metric) is None
-    what = f"{key} of {task!r}"
+    what = f"{key!r} of {task!r}"
     value = fraction(metrics[key], what, where) if accuracy else number(metrics[key], what, where)
     if value is None:
         return None
@@ -98,7 +104,8 @@ def _result(model: Published, run: Mapping[str, Any], task: str, key: str, where
     if error is None or error < 0:
         raise ConfigError(f"{where}: the standard error of {what} is {error:g}; it cannot be negative.")
     name, shots = _task(run, task)
-    capability = capability_id(name, f"{shots}shot" if shots else "", metric, "" if how == "none" else how)
+    asked = [f"{shots}shot" if shots else "", "chat" if run.get("chat_template") else ""]
+    capability = capability_id(name, *asked, metric, "" if how == "none" else how)
     n = _inside(run, "n-samples", task, "effective")
     unit = "accuracy" if accuracy else _UNITS.get(metric, metric)
     return Result(
@@ -108,6 +115,10 @@ def _result(model: Published, run: Mapping[str, Any], task: str, key: str, where
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _pairs(value: Any) -> list[tuple[str, Any]]:
+    return list(value.items()) if isinstance(value, Mapping) else []
 
 
 def _inside(run: Mapping[str, Any], *keys: str) -> Any:
