@@ -1,5 +1,6 @@
 """Published results: each format in its forms, models matched with rows, what is broken in one message."""
 
+import copy
 import csv
 import io
 import json
@@ -7,6 +8,8 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from zooalign.cli.main import app
@@ -132,7 +135,6 @@ def test_every_reader_has_an_example_here():
 def test_a_reader_knows_its_own_format_and_no_other(name, tmp_path):
     content, file = EXAMPLES[name]
     module = plugin("published", name, "format")
-    assert module.VERSION >= 1
     for other, (text, _) in EXAMPLES.items():
         if isinstance(text, str):
             keys = set(next(csv.reader(io.StringIO(text))))
@@ -496,8 +498,8 @@ def test_files_that_cannot_be_read_and_formats_that_do_not_fit(tmp_path):
     with pytest.raises(ConfigError, match=r"y\.csv: is not lm_eval; it has 'name', 'pretrained'"):
         imported(tmp_path, OPEN_CLIP, "y.csv", form="lm_eval")
     assert recognised({"name", "colour"}) is None
-    with pytest.raises(ConfigError, match="line 2: unknown column 'valeu': did you mean 'value'"):
-        imported(tmp_path, OWN.replace("value", "valeu"), "mine.csv")
+    with pytest.raises(ConfigError, match="line 2: unknown column 'values': did you mean 'value'"):
+        imported(tmp_path, OWN.replace("value", "values"), "mine.csv")
 
 
 @pytest.mark.parametrize("depth", [10, 300, 900, 950, 970, 980, 985, 990, 995, 2000])
@@ -513,6 +515,58 @@ def test_what_lies_deep_gives_a_message_or_nothing(tmp_path, depth, part):
     else:
         assert result.rows == []
         assert "no metric that is read here" in result.remarks[0]
+
+
+JUNK = [None, True, -1, 0.5, 10**30, 1e400, math.nan, "", "x", "\x1b[2J", [], [1], {}, {"a": {}}, "N/A", "0.5"]
+
+
+def places(value, here=()):
+    """Where something stands inside a value of JSON."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [here, *(place for key, inner in inside for place in places(inner, (*here, key)))]
+
+
+@given(data=st.data(), name=st.sampled_from(["clip_benchmark", "lm_eval", "open_llm_leaderboard", "runs"]))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_stands_in_a_file_is_read_or_refused_in_one_line(tmp_path, data, name):
+    rows = list(csv.DictReader(io.StringIO(LEADERBOARD)))
+    content = {"open_llm_leaderboard": rows, "runs": [run(lp_acc1=0.5, acc5=0.9, fewshot_k=3)]}.get(name)
+    content = copy.deepcopy(content or EXAMPLES[name][0])
+    for _ in range(data.draw(st.integers(1, 3))):
+        *above, key = data.draw(st.sampled_from([place for place in places(content) if place]))
+        inner = content
+        for part in above:
+            inner = inner[part]
+        if data.draw(st.booleans()):
+            inner[key] = data.draw(st.sampled_from(JUNK))
+        elif isinstance(inner, dict):
+            inner[data.draw(st.sampled_from(["", "acc,none", "acc1", "Average", "dataset"]))] = inner.pop(key)
+        if not content:
+            return
+    try:
+        result = imported(tmp_path, content)
+    except ConfigError as error:
+        assert "results.json" in str(error)  # noqa: PT017
+        assert str(error).isprintable()  # noqa: PT017
+    else:
+        assert all(math.isfinite(r.value) and r.capability for r in result.rows)
+        assert all(0 <= r.value <= 1 for r in result.rows if r.unit == "accuracy")
+
+
+@given(data=st.data(), name=st.sampled_from(["open_clip", "open_llm_leaderboard", "external"]))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_changed_in_a_table_is_read_or_refused_in_one_line(tmp_path, data, name):
+    text = EXAMPLES[name][0]
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, min(len(text), start + 40)))
+    part = data.draw(st.sampled_from(["", '"', ",", "\n", "nan", "1e999", "-1", "\x1b", '""', "x,x"]))
+    try:
+        result = imported(tmp_path, text[:start] + part + text[end:], "x.csv")
+    except ConfigError as error:
+        assert "x.csv" in str(error)  # noqa: PT017
+        assert str(error).isprintable()  # noqa: PT017
+    else:
+        assert all(math.isfinite(r.value) and r.capability for r in result.rows)
 
 
 def test_names_of_others_cannot_steer_the_terminal(tmp_path):

@@ -63,9 +63,9 @@ def import_results(
     if not result.rows:
         raise ConfigError(f"{output}: not written, no model of the zoo is among those published.")
     write_text(output, to_csv(result.rows))
-    sources = ", ".join(dict.fromkeys(row.source for row in result.rows))
-    print(f"wrote {output}; to use it, add to config.yaml:\n  external: [{output}]")
-    print(f"and where the sweep measures one of these, too:\n  capability_sources: [measured, {sources}]")
+    sources = dict.fromkeys(row.source for row in result.rows)
+    print(f"wrote {output}; to use it, add to config.yaml:\n  external: {_flow([str(output)])}")
+    print(f"and where the sweep measures one of these, too:\n  capability_sources: {_flow(['measured', *sources])}")
 
 
 def _show(result: Import, console: Console, limit: int) -> None:
@@ -112,6 +112,19 @@ def _show(result: Import, console: Console, limit: int) -> None:
         f"{len(result.unmatched):,}; left out because values contradict each other: {len(result.several):,}",
         soft_wrap=True,
     )
+
+
+def _flow(names: list[str]) -> str:
+    """A list as it stands in YAML.
+
+    Examples
+    --------
+    >>> _flow(["measured", "a, b"])
+    "[measured, 'a, b']"
+    """
+    import yaml
+
+    return yaml.safe_dump(names, default_flow_style=True, width=10_000, allow_unicode=True).strip()
 
 
 def _plain(text: str) -> Text:

@@ -12,8 +12,6 @@ from zooalign.errors import ConfigError
 from zooalign.published._files import Record
 from zooalign.published._results import Published, Reading, Result, capability_id, clip, fraction, mapping, shown
 
-VERSION = 1
-
 _METRICS = re.compile(
     r"(lp_)?(acc1|acc5|mean_per_class_recall|mean_average_precision)|(image|text)_retrieval_recall@\d+"
 )

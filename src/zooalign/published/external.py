@@ -10,8 +10,6 @@ from zooalign.config.tables import Row
 from zooalign.published._files import Record
 from zooalign.published._results import Published, Reading, Result
 
-VERSION = 1
-
 
 def recognises(keys: AbstractSet[str]) -> bool:
     """Whether a table has most of the columns that we need; `read` says which one is missing or misspelt."""

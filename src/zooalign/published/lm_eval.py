@@ -13,8 +13,6 @@ from zooalign.errors import ConfigError
 from zooalign.published._files import Record
 from zooalign.published._results import Published, Reading, Result, capability_id, fraction, mapping, number
 
-VERSION = 1
-
 # What stands beside metrics.
 _OTHER = ("alias", "name", "sample_len", "sample_count", "samples")
 _ACCURACIES = re.compile(r"acc|acc_\w+|\w+_acc|exact_match|em|mc[12]|pass@\d+|pass_at_\d+")

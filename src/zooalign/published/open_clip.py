@@ -8,8 +8,6 @@ from collections.abc import Set as AbstractSet
 from zooalign.published._files import Record
 from zooalign.published._results import Reading, Result, capability_id, clip, fraction
 
-VERSION = 1
-
 _MODEL = ("name", "pretrained")
 _SIZES = ("params (M)", "FLOPs (B)")  # older tables have none
 # Columns that are no top-1 accuracy or mean recall of classes.

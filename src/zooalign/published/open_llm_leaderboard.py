@@ -11,8 +11,6 @@ from zooalign.errors import ConfigError
 from zooalign.published._files import Record
 from zooalign.published._results import Published, Reading, Result, capability_id, fraction
 
-VERSION = 1
-
 _TASKS = {
     "v1": ("ARC", "HellaSwag", "MMLU", "TruthfulQA", "Winogrande", "GSM8K"),
     "v2": ("IFEval", "BBH", "MATH Lvl 5", "GPQA", "MUSR", "MMLU-PRO"),
