@@ -75,7 +75,9 @@ def _names(spec: ModelSpec) -> list[str]:
 
 def _called(model: Published) -> list[tuple[str, str]]:
     """Names that a published model may have in a row, the nearest first, with what differs under that name."""
-    pair = names_of(model.architecture, model.tag) if model.architecture else None
+    # A repository that open_clip's weights lie in is also the tower in timm.
+    of_hub = model.name if model.modality == "vision" else ""
+    pair = names_of(model.architecture or of_hub, model.tag)
     if pair is None:
         return [("", model.name)]
     quick = "quickgelu" in pair.timm[0]
