@@ -66,6 +66,22 @@ def test_names_of_open_clip_are_names_of_timm():
     assert len(set(hubs)) == len(hubs)
 
 
+def test_another_activation_than_the_published_one_is_told():
+    zoo = Zoo(ZOO)
+    expected = {"vit_base_patch32_clip_224_openai": "published with QuickGELU, the row has GELU", "clip_b32_hub": ""}
+    for name in ("ViT-B-32", "ViT-B-32-quickgelu"):
+        assert {fit.row: fit.but for fit in zoo.match(clip(name, "openai", ""))} == expected
+    plain = {fit.row: fit.but for fit in zoo.match(clip("ViT-B-32", "laion400m_e32", ""))}
+    assert plain == {
+        "vit_base_patch32_clip_224_laion400m_e32": "",
+        "vit_base_patch32_clip_quickgelu_224_laion400m_e32": "published with GELU, the row has QuickGELU",
+    }
+    # A repository has the activation that its weights were trained with.
+    assert names_of("facebook/metaclip-b32-400m", "").timm[0] == "vit_base_patch32_clip_quickgelu_224.metaclip_400m"
+    # Residual networks have none of the two.
+    assert [fit.but for fit in zoo.match(clip("RN50-quickgelu", "openai", ""))] == [""]
+
+
 def test_a_repository_of_open_clip_is_the_tower_in_timm():
     fits = Zoo(ZOO).match(clip("hf-hub:laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "", ""))
     assert [(fit.row, fit.but) for fit in fits] == [("vit_huge_patch14_clip_224_laion2b", "")]
