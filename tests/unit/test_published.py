@@ -115,6 +115,18 @@ def test_clip_benchmark_tables_and_folders_say_the_same(tmp_path):
         assert {r.capability: r.value for r in found.rows} == expected
 
 
+def test_the_order_of_columns_changes_nothing(tmp_path):
+    head = "lp_acc5,lp_mean_per_class_recall,fewshot_k,lr,dataset,pretrained,model,lp_acc1"
+    lines = [f"{a},0.{i},10.0,{i},d,,laion/CLIP-ViT-H-14-laion2B-s32B-b79K,{b}"
+             for i, a, b in ((1, 0.99, 0.6), (2, 0.9, 0.7))]  # fmt: skip
+    result = imported(tmp_path, "\n".join([head, *lines]) + "\n", "benchmark.csv")
+    assert values(result) == {
+        ("vit_huge_patch14_clip_224_laion2b", "d_probe_10shot"): 0.7,
+        ("vit_huge_patch14_clip_224_laion2b", "d_probe_10shot_acc5"): 0.9,
+        ("vit_huge_patch14_clip_224_laion2b", "d_probe_10shot_mean_per_class_recall"): 0.2,
+    }
+
+
 def test_of_probes_with_several_settings_the_best_counts_and_of_seeds_none(tmp_path):
     trials = [run(lp_acc1=a, lp_acc5=b, lr=lr, seed=0) for a, b, lr in ((0.6, 0.95, 0.1), (0.7, 0.9, 0.01))]
     folder = tmp_path / "trials"

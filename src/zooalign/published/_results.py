@@ -72,18 +72,19 @@ class Reading(NamedTuple):
 
 
 def clip(architecture: Any, tag: Any, where: str) -> Published:
-    """A vision model by open_clip's architecture and tag of its weights, or by `hf-hub:owner/name`.
+    """A vision model by open_clip's architecture and tag of its weights, or by its repository on the hub.
 
     Raises
     ------
     ConfigError
         If one of the two is not a name.
     """
-    for what, name in (("model", architecture), ("pretrained", tag)):
-        if not isinstance(name, str) or (what == "model" and not name.strip()):
-            raise ConfigError(f"{where}: {what} is {shown(name)}, not the name of a model.")
-    if architecture.startswith("hf-hub:"):
+    if not isinstance(architecture, str) or not architecture.strip():
+        raise ConfigError(f"{where}: model is {shown(architecture)}, not the name of a model.")
+    if "/" in architecture:
         return Published(architecture.removeprefix("hf-hub:"), "vision")
+    if not isinstance(tag, str):
+        raise ConfigError(f"{where}: pretrained is {shown(tag)}, not the name of weights.")
     # As open_clip's `_clean_tag`.
     return Published(f"{architecture}, {tag}", "vision", architecture, tag.lower().replace("-", "_"))
 

@@ -10,7 +10,17 @@ from typing import Any
 
 from zooalign.errors import ConfigError
 from zooalign.published._files import Record
-from zooalign.published._results import Published, Reading, Result, capability_id, clip, fraction, mapping, shown
+from zooalign.published._results import (
+    Published,
+    Reading,
+    Result,
+    capability_id,
+    clip,
+    fraction,
+    mapping,
+    number,
+    shown,
+)
 
 _METRICS = re.compile(
     r"(lp_)?(acc1|acc5|mean_per_class_recall|mean_average_precision)|(image|text)_retrieval_recall@\d+"
@@ -48,7 +58,9 @@ def read(records: Sequence[Record]) -> Reading:
     for values, where in records:
         flat = {**values, **mapping(values.get("metrics", {}), "metrics", where)}
         model = _model(flat, where)
-        results = [r for key in flat if _METRICS.fullmatch(key) for r in _result(model, key, flat, where)]
+        # Top-1 accuracy first: it decides which of several trials counts.
+        metrics = sorted((key for key in flat if _METRICS.fullmatch(key)), key=lambda key: not key.endswith("acc1"))
+        results = [r for key in metrics for r in _result(model, key, flat, where)]
         if not results:
             remarks.append(f"{where}: no metric that is read here; {', '.join(map(shown, list(flat)[:8]))}")
             continue
@@ -87,11 +99,12 @@ def _result(model: Published, key: str, flat: Mapping[str, Any], where: str) -> 
     if not dataset or task not in _TASKS:
         what = f"the task {task[:40]!r} is unknown ({', '.join(_TASKS)})" if dataset else "the dataset is missing"
         raise ConfigError(f"{where}: {what}. Correct or delete the run.")
-    shots, language = str(flat.get("fewshot_k") or ""), str(flat.get("language") or "en")
+    # -1: the whole training set.
+    shots, language = number(flat.get("fewshot_k"), "fewshot_k", where) or -1, str(flat.get("language") or "en")
     capability = capability_id(
         dataset,
         _TASKS[task],
-        f"{shots}shot" if task == "linear_probe" and shots not in ("", "-1", "-1.0") else "",
+        f"{shots:.0f}shot" if task == "linear_probe" and shots > 0 else "",
         "" if language == "en" else language,
         "" if metric == "acc1" else metric,
     )

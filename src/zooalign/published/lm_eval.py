@@ -17,7 +17,7 @@ from zooalign.published._results import Published, Reading, Result, capability_i
 _OTHER = ("alias", "name", "sample_len", "sample_count", "samples")
 _ACCURACIES = re.compile(r"acc|acc_\w+|\w+_acc|exact_match|em|mc[12]|pass@\d+|pass_at_\d+")
 # Directions where a file states none, as old ones; other metrics of these are left out.
-_HIGHER = re.compile(r"f1|mcc|bleu|chrf|rouge\w*|bleu\w*|contains|exact")
+_HIGHER = re.compile(r"f1|mcc|bleu\w*|chrf|rouge\w*|contains|exact")
 _LOWER = re.compile(r"\w*perplexity|bits_per_byte|brier_score|ter|wer")
 _UNITS = {"bits_per_byte": "bits/byte"}
 # As the harness names a model, the most telling first: an adapter makes another model of the one it is put on.
@@ -61,14 +61,13 @@ def read(records: Sequence[Record]) -> Reading:
                     unclear.add(metric)
                 else:
                     results.append(result)
-    names = ", ".join(sorted(unclear))
     versions: dict[str, set[str]] = defaultdict(set)
     for task, version in (pair for values, _ in records for pair in _pairs(values.get("versions"))):
         versions[task].add(str(version)[:40])
     for task in (task for task, known in versions.items() if len(known) > 1):
         remarks.append(f"{task} was run in versions {', '.join(sorted(versions[task]))}, which may differ")
     if unclear:
-        remarks.append(f"left out, because no file says whether more is better: {names}")
+        remarks.append(f"left out, because no file says whether more is better: {', '.join(sorted(unclear))}")
     return Reading(results, tuple(remarks))
 
 
@@ -96,10 +95,12 @@ def _result(model: Published, run: Mapping[str, Any], task: str, key: str, where
     value = fraction(metrics[key], what, where) if accuracy else number(metrics[key], what, where)
     if value is None:
         return None
-    error = metrics.get(f"{metric}_stderr,{how}" if how else f"{metric}_stderr")
+    stated = metrics.get(f"{metric}_stderr,{how}" if how else f"{metric}_stderr")
     # "N/A" or NaN where it is not known.
-    error = number(error, f"standard error of {what}", where) if _is_number(error) and error == error else math.nan
-    if error is None or error < 0:
+    known = _is_number(stated) and stated == stated
+    error = number(stated, f"standard error of {what}", where) if known else None
+    error = math.nan if error is None else error
+    if error < 0:
         raise ConfigError(f"{where}: the standard error of {what} is {error:g}; it cannot be negative.")
     name, shots = _task(run, task)
     asked = [f"{shots}shot" if shots else "", "chat" if run.get("chat_template") else ""]
@@ -149,9 +150,7 @@ def _model(run: Mapping[str, Any], where: str) -> Published:
             "Add model_name."
         )
     bits = [b for b in ("4bit", "8bit") if str(arguments.get(f"load_in_{b}")).lower() == "true"]
-    packed = [
-        key for key in ("autogptq", "gptqmodel", "gguf_file") if arguments.get(key) not in (None, "False", False)
-    ]
+    packed = [key for key in _PACKED if arguments.get(key) not in (None, "False", False)]
     precision = str(arguments.get("dtype") or _inside(run, "config", "model_dtype") or "").removeprefix("torch.")
     revision = str(arguments.get("revision") or "main")
     return Published(
