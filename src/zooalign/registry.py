@@ -1,4 +1,4 @@
-"""Plug-ins by file name: a metric, source, dataset family, capability, table or figure is one file or folder."""
+"""Plug-ins by file name: a metric, source, dataset family, capability, table, figure... is one file or folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def plugin_names(package: str) -> list[str]:
     Parameters
     ----------
     package : str
-        A folder of the library: "sources", "datasets", "metrics", "capability", "tables", "figures".
+        A folder of the library: "sources", "datasets", "metrics", "capability", "published", "tables", "figures".
 
     Returns
     -------

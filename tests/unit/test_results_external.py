@@ -1,6 +1,7 @@
 """Capabilities measured elsewhere: read, joined by trust, refused with file and line."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,7 @@ from zooalign.config.sweep import load_sweep
 from zooalign.errors import ConfigError
 from zooalign.results.external import join
 
-MODELS = ("gpt", "bert", "smollm2_135m")
+MODELS = [SimpleNamespace(id=name) for name in ("gpt", "bert", "smollm2_135m")]
 
 
 def write(folder, text, name="leaderboard.csv"):

@@ -25,6 +25,7 @@ ORDER = [
     "models",
     "sources",
     "zoo",
+    "published",
     "data",
     "datasets",
     "features",

@@ -1,4 +1,4 @@
-"""The command line: `zooalign status`, `plan`, `score`, `zoo`, `submit`, `store`."""
+"""The command line: `zooalign status`, `plan`, `score`, `zoo`, `capability`, `submit`, `store`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from zooalign import __version__
+from zooalign.cli.capability import app as capability_app
 from zooalign.cli.options import ConfigOption, open_config, scoring, takes
 from zooalign.cli.store import app as store_app
 from zooalign.cli.submit import app as submit_app
@@ -23,6 +24,7 @@ app = typer.Typer(
 app.add_typer(submit_app, name="submit")
 app.add_typer(store_app, name="store")
 app.add_typer(zoo_app, name="zoo")
+app.add_typer(capability_app, name="capability")
 
 
 def _version(show: bool) -> None:

@@ -44,6 +44,20 @@ def roots(config: Path) -> list[Path]:
     return [config.parent, Path(), Path(zooalign.__file__).resolve().parents[2]]
 
 
+def named_zoo(files: list[str] | None, config: Path) -> tuple[list[str], Callable[[str], Path]]:
+    """Zoo files that are named, or that the configuration names, and where a path leads; as `read_zoo` takes them."""
+    from zooalign.config.reading import read_yaml
+    from zooalign.errors import ConfigError
+
+    def resolve(path: str) -> Path:
+        return next((root / path for root in [Path(), *roots(config)] if (root / path).exists()), Path(path))
+
+    names = files or read_yaml(config).get("zoo")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{config}: zoo: expected a list of zoo files.")
+    return names, resolve
+
+
 @dataclass(frozen=True)
 class Jobs:
     """Where jobs run, what they ask for, and whether to wait for them."""

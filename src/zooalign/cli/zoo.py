@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zooalign.cli.options import ConfigOption, roots
+from zooalign.cli.options import ConfigOption, named_zoo
 from zooalign.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def list_models(
 
     from zooalign.config.manifest import read_zoo, read_zoo_file, zoo_files
 
-    zoo = _zoo(files, config)
+    zoo = named_zoo(files, config)
     wanted = {"modality": modality, "family": family, "objective": objective, "tuned": tuned}
     models = [
         spec
@@ -77,7 +76,7 @@ def show(
     from zooalign.config.manifest import read_zoo
     from zooalign.zoo.check import check_row
 
-    models = {spec.id: spec for spec in read_zoo(*_zoo(files, config))}
+    models = {spec.id: spec for spec in read_zoo(*named_zoo(files, config))}
     if model not in models:
         raise ConfigError(unknown("model", model, models))
     row = models[model].model_dump(mode="json", exclude_none=True)
@@ -94,7 +93,7 @@ def check(files: FilesArgument = None, config: ConfigOption = Path("config.yaml"
     from zooalign.config.manifest import read_zoo
     from zooalign.zoo.check import check_rows
 
-    models = read_zoo(*_zoo(files, config))
+    models = read_zoo(*named_zoo(files, config))
     console = _console()
     rows = check_rows(models)
     steps = track(rows, "checking", len(models), console=console) if sys.stdout.isatty() else rows
@@ -133,19 +132,6 @@ def add(
         return
     append(row, to)
     print(f"# appended to {to}: read it once; objective, family and training are what the name says")
-
-
-def _zoo(files: list[str] | None, config: Path) -> tuple[list[str], Callable[[str], Path]]:
-    """Zoo files that are named, or that the configuration names, and where a path leads; as `read_zoo` takes them."""
-    from zooalign.config.reading import read_yaml
-
-    def resolve(path: str) -> Path:
-        return next((root / path for root in [Path(), *roots(config)] if (root / path).exists()), Path(path))
-
-    names = files or read_yaml(config).get("zoo")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{config}: zoo: expected a list of zoo files.")
-    return names, resolve
 
 
 def _billions(parameters: int) -> str:

@@ -1,17 +1,21 @@
-"""Capabilities that were measured elsewhere: the user's CSV files."""
+"""Capabilities that were measured elsewhere: the user's CSV files, and files that others publish."""
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from zooalign.config.tables import Row, read_csv
 from zooalign.errors import ConfigError, unknown
+from zooalign.registry import member
 
-_NEEDED = ("model", "capability", "value")
-_KNOWN = (*_NEEDED, "standard_error", "unit", "higher_is_better", "n", "source")
+if TYPE_CHECKING:
+    from zooalign.config.manifest import ModelSpec
+
+NEEDED = ("model", "capability", "value")
+COLUMNS = (*NEEDED, "standard_error", "unit", "higher_is_better", "n", "source")
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
@@ -29,16 +33,17 @@ class External(NamedTuple):
     where: str
 
 
-def read_external(paths: Iterable[Path], models: Sequence[str]) -> list[External]:
-    """Read CSV files of capabilities.
+def read_external(paths: Iterable[Path], models: Sequence[ModelSpec]) -> list[External]:
+    """Read files of capabilities.
 
     Parameters
     ----------
     paths : iterable of Path
-        UTF-8, with a header: model, capability, value, and where known standard_error, unit, higher_is_better
-        (true or false; default true), n (samples) and source (default: the file's name).
-    models : sequence of str
-        Ids of every model of the zoo files, in the sweep or not.
+        CSV, UTF-8, with a header: model, capability, value, and where known standard_error, unit, higher_is_better
+        (true or false; default true), n (samples) and source (default: the file's name); or what a reader of the room
+        `published` recognises.
+    models : sequence of ModelSpec
+        Every model of the zoo files, in the sweep or not.
 
     Returns
     -------
@@ -49,54 +54,56 @@ def read_external(paths: Iterable[Path], models: Sequence[str]) -> list[External
     ------
     ConfigError
         For a file that cannot be read, an unknown column or model (with the nearest names), or a value that is no
-        number; names file and line.
+        number; names file and line. Of a published file, models that are not in the zoo files are left out.
     """
-    return [row for path in paths for row in _read(path, models)]
+    ids = [spec.id for spec in models]
+    return [row for path in paths for row in _read(path, models, ids)]
 
 
-def _read(path: Path, models: Sequence[str]) -> list[External]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: cannot be read as UTF-8 text ({error}). Correct `external` or the file."
-        ) from error
-    reader = csv.DictReader(lines)
-    try:
-        columns = [name.strip() for name in reader.fieldnames or []]
-        reader.fieldnames = columns
-        rows = [(row, reader.line_num) for row in reader]
-    except csv.Error as error:
-        raise ConfigError(f"{path}, line {reader.line_num + 1}: {error}. Correct the file.") from error
-    if missing := [name for name in _NEEDED if name not in columns]:
-        raise ConfigError(f"{path}: column {missing[0]!r} is missing; needed are {', '.join(_NEEDED)}.")
+def _read(path: Path, models: Sequence[ModelSpec], ids: Sequence[str]) -> list[External]:
+    # Readers of published files lie above; they know a file by its content.
+    published = member("zooalign.published._importing", "external_rows")(path, models)
+    if published is not None:
+        return published
+    rows = read_own(path)
+    for row in rows:
+        if row.model not in ids:
+            raise ConfigError(f"{row.where}: {unknown('model', row.model[:100], ids)}")
+    return rows
+
+
+def read_own(path: Path) -> list[External]:
+    """Read a CSV file of our own form; as :func:`read_external`, whatever its models are called."""
+    columns, rows = read_csv(path)
+    check_columns(columns, str(path))
+    return [from_row(row, path.stem) for row in rows]
+
+
+def check_columns(columns: Sequence[str], where: str) -> None:
+    """Refuse a table of our own form that lacks a column or has an unknown one."""
     for name in columns:
-        if name not in _KNOWN:
-            raise ConfigError(f"{path}: {unknown('column', name[:100], _KNOWN)}")
-        if columns.count(name) > 1:
-            raise ConfigError(f"{path}: column {name!r} occurs twice; rename or delete one.")
-    return [_row(row, models, f"{path}, line {number}", path.stem) for row, number in rows]
+        if name not in COLUMNS:
+            raise ConfigError(f"{where}: {unknown('column', name[:100], COLUMNS)}")
+    if missing := [name for name in NEEDED if name not in columns]:
+        raise ConfigError(f"{where}: column {missing[0]!r} is missing; needed are {', '.join(NEEDED)}.")
 
 
-def _row(row: Mapping[str | None, Any], models: Sequence[str], where: str, stem: str) -> External:
-    text = {key: (value or "").strip() for key, value in row.items() if key is not None}
-    if None in row:
-        raise ConfigError(f"{where}: has more fields than the header.")
-    if text["model"] not in models:
-        raise ConfigError(f"{where}: {unknown('model', text['model'][:100], models)}")
-    if not text["capability"]:
+def from_row(row: Row, source: str) -> External:
+    """A line of our own form; `source` where it names none. Raises as :func:`read_external`."""
+    text, where = row
+    if not text.get("capability"):
         raise ConfigError(f"{where}: capability is empty.")
     better = (text.get("higher_is_better") or "true").lower()
     if better not in (*_YES, *_NO):
         raise ConfigError(f"{where}: higher_is_better is {better[:40]!r}; write true or false.")
-    value = _number(text["value"], "value", where)
+    value = _number(text.get("value", ""), "value", where)
     error = _number(text["standard_error"], "standard_error", where) if text.get("standard_error") else math.nan
     if error < 0:
         raise ConfigError(f"{where}: standard_error is {error:g}; it cannot be negative.")
     n = _number(text["n"], "n", where) if text.get("n") else 0.0
     return External(
-        text["capability"], text["model"], value, error, text.get("unit", ""), better in _YES, int(n),
-        text.get("source") or stem, where,
+        text["capability"], text.get("model", ""), value, error, text.get("unit", ""), better in _YES, int(n),
+        text.get("source") or source, where,
     )  # fmt: skip
 
 

@@ -121,7 +121,7 @@ class Config(Closed):
     extraction: ExtractionConfig = Field(default=ExtractionConfig(), description="How features are taken.")
     capabilities: tuple[CapabilityConfig, ...] = Field(default=(), description="Capabilities to measure.")
     external: tuple[str, ...] = Field(
-        default=(), description="CSV files of capabilities that were measured elsewhere."
+        default=(), description="Files of capabilities that were measured elsewhere: CSV, or as others publish them."
     )
     capability_sources: tuple[str, ...] = Field(
         default=(),

@@ -190,7 +190,7 @@ def load_sweep(config: dict[str, Any], root: Path | str | Sequence[Path | str] =
     }
     models, left_out = _chosen(parsed, rows)
     ids, swept = tuple(spec.id for spec in rows), {spec.id for spec in models}
-    external = tuple(e for e in read_external(map(resolve, parsed.external), ids) if e.model in swept)
+    external = tuple(e for e in read_external(map(resolve, parsed.external), rows) if e.model in swept)
     sweep = Sweep(parsed, tuple(models), catalogue, left_out, _failures(parsed, resolve), ids, external)
     _check_metrics(parsed)
     _check_datasets(sweep)
