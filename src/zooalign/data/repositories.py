@@ -6,11 +6,15 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from pydantic import Field, model_validator
+
+from zooalign.closed import Closed
 from zooalign.errors import DatasetError
 from zooalign.hub import is_whole, outside, refusal
 from zooalign.network import remedy
+from zooalign.storage.fingerprints import content_digest
 
 # Names that a message lists of a repository's files.
 _LISTED = 12
@@ -118,6 +122,63 @@ class _HubFiles(Files):
         raise DatasetError(
             f"{self.place} at {self.revision}: {name} arrived damaged twice (SHA-256 or size differs from the hub's)"
         )
+
+
+class Place(Closed):
+    """Options of a family whose data lie in a repository of the hub or in a folder on disk."""
+
+    repository: str | None = Field(
+        default=None, pattern=r"^[\w.-]+/[\w.-]+$", description="Dataset on the hub, owner/name; or give `folder`."
+    )
+    revision: str | None = Field(
+        default=None,
+        description="Commit, tag or branch; null: the newest commit when it is first built, which is recorded.",
+    )
+    folder: str | None = Field(
+        default=None, description="Folder on disk, laid out as on the hub or as its kind allows."
+    )
+    config: str | None = Field(
+        default=None, description="Folder of the configuration, where there are parquet files of several."
+    )
+    licence: str = Field(default="not stated", description="Licence of the data.")
+    authors: str = Field(default="see the dataset's card", description="Whose work it is, for ATTRIBUTION.md.")
+    cache: str | None = Field(
+        default=None,
+        description="Folder for files of the hub while they are read, one at a time; null: `.cache` beside the "
+        "dataset folder.",
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.repository is None) == (self.folder is None):
+            raise ValueError("name a dataset of the hub with `repository`, or one on disk with `folder`")
+        return self
+
+    def scratch(self, built: Path) -> Path:
+        """Where files of the hub lie while a dataset folder is built of them."""
+        return Path(self.cache or built.parent / ".cache") / f"{built.name}.files"
+
+    def files(self, scratch: Path, name: str) -> Files:
+        """The files of the place.
+
+        Raises
+        ------
+        DatasetError
+            If the folder does not exist, or as :func:`hub_files`.
+        """
+        if self.repository is not None:
+            return hub_files(self.repository, self.revision, scratch)
+        folder = Path(self.folder or "")
+        if not folder.is_dir():
+            raise DatasetError(f"{name}: options.folder {self.folder!r} is no folder; correct it.")
+        return Files(str(folder), folder)
+
+    def fingerprint(self, name: str) -> list[str] | None:
+        """Names and content of a folder on disk; for the hub the commit says enough."""
+        if self.folder is None:
+            return None
+        files = self.files(Path(), name)
+        return [content_digest(files.folder / file for file in files.names), *files.names]
 
 
 def hub_files(repository: str, revision: str | None, scratch: Path) -> Files:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from zooalign.errors import DatasetError
 
@@ -42,11 +44,7 @@ def read_rows(path: Path, name: str) -> list[tuple[int, dict[str, str]]]:
         data = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{where}: cannot be read ({error.strerror}); check options.table.") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DatasetError(f"{where}, line {line}: not UTF-8 ({error.reason}); save the table as UTF-8.") from error
+    text = decoded(data, where)
     rows = _json_rows(text, where) if path.suffix == ".jsonl" else _csv_rows(text, _DELIMITERS[path.suffix], where)
     if not rows:
         raise DatasetError(f"{where}: no rows; write one per image.")
@@ -76,17 +74,48 @@ def _csv_rows(text: str, delimiter: str, where: str) -> list[tuple[int, dict[str
     return rows
 
 
-def _json_rows(text: str, where: str) -> list[tuple[int, dict[str, str]]]:
-    rows = []
+def decoded(data: bytes, where: str) -> str:
+    """Text of a file in UTF-8, with or without a byte-order mark.
+
+    Raises
+    ------
+    DatasetError
+        If it is not UTF-8; names the line.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DatasetError(f"{where}, line {line}: not UTF-8 ({error.reason}); save it as UTF-8.") from error
+
+
+def json_lines(text: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a text with one on every line that is not empty, each with the line's number (from 1).
+
+    Raises
+    ------
+    DatasetError
+        For a line that is no JSON object; names it.
+    """
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = json.loads(line, parse_constant=_no_number)
+        except (ValueError, RecursionError) as error:
             raise DatasetError(f"{where}, line {number}: not valid JSON ({error}).") from error
         if not isinstance(row, dict):
             raise DatasetError(f"{where}, line {number}: expected an object, one per line.")
+        yield number, row
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _json_rows(text: str, where: str) -> list[tuple[int, dict[str, str]]]:
+    rows = []
+    for number, row in json_lines(text, where):
         wrong = [k for k, v in row.items() if v is not None and not isinstance(v, str)]
         if wrong:
             raise DatasetError(f"{where}, line {number}: {wrong[0]!r} is no text; put it in quotes.")

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from zooalign.closed import Closed
 from zooalign.data.attribution import Attribution
 from zooalign.data.records import Text
-from zooalign.data.repositories import Files, hub_files
+from zooalign.data.repositories import Files, Place
 from zooalign.data.writing import write_samples
 from zooalign.datasets._label_layouts import split_tables
+from zooalign.datasets._tables import decoded, json_lines
 from zooalign.errors import DatasetError, unknown
 from zooalign.progress import Report
 from zooalign.storage.atomic import write_json
-from zooalign.storage.fingerprints import content_digest
 
 VERSION = 1
 KIND = "texts"
@@ -30,47 +27,19 @@ PATHS = ("folder",)
 _BATCH = 256
 
 
-class Options(Closed):
-    """Options of the `documents` family."""
+class Options(Place):
+    """Options of the `documents` family; a folder has .txt files (a document each), .jsonl or parquet files."""
 
-    repository: str | None = Field(
-        default=None, pattern=r"^[\w.-]+/[\w.-]+$", description="Dataset on the hub, owner/name; or give `folder`."
-    )
-    revision: str | None = Field(
-        default=None,
-        description="Commit, tag or branch; null: the newest commit when it is first built, which is recorded.",
-    )
-    folder: str | None = Field(
-        default=None, description="Folder on disk with .txt files (a document each), .jsonl or parquet files."
-    )
-    config: str | None = Field(
-        default=None, description="Folder of the configuration, where there are parquet files of several."
-    )
     split: str = Field(default="train", pattern=r"^[\w.-]+$", description="Split whose parquet files are read.")
     column: str = Field(default="text", description="Column or key of the text.")
     byte_budget: int | None = Field(
         default=20_000_000, gt=0, description="Most UTF-8 bytes: whole documents in order while they fit; null: all."
     )
-    licence: str = Field(default="not stated", description="Licence of the texts.")
-    authors: str = Field(default="see the dataset's card", description="Whose work it is, for ATTRIBUTION.md.")
-    cache: str | None = Field(
-        default=None,
-        description="Folder for files of the hub while they are read; null: `.cache` beside the dataset.",
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.repository is None) == (self.folder is None):
-            raise ValueError("name a dataset of the hub with `repository`, or texts on disk with `folder`")
-        return self
 
 
 def fingerprint(options: Options, name: str) -> list[str] | None:
-    """Names and content of a folder on disk; for the hub the commit says enough."""
-    if options.folder is None:
-        return None
-    files = _files(options, Path(), name)
-    return [content_digest(files.folder / file for file in files.names), *files.names]
+    """Names and content of a folder on disk."""
+    return options.fingerprint(name)
 
 
 def build(options: Options, folder: Path, report: Report) -> None:
@@ -88,8 +57,8 @@ def build(options: Options, folder: Path, report: Report) -> None:
     """
     name = folder.name
     source = options.repository or name  # not the path: a folder that is moved is the same dataset
-    scratch = Path(options.cache or folder.parent / ".cache") / f"{name}.files"
-    files = _files(options, scratch, name)
+    scratch = options.scratch(folder)
+    files = options.files(scratch, name)
     texts = list(_within(_texts(files, options), options.byte_budget))
     if not texts:
         raise DatasetError(
@@ -115,15 +84,6 @@ def build(options: Options, folder: Path, report: Report) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _files(options: Options, scratch: Path, name: str) -> Files:
-    if options.repository is not None:
-        return hub_files(options.repository, options.revision, scratch)
-    folder = Path(options.folder or "")
-    if not folder.is_dir():
-        raise DatasetError(f"{name}: options.folder {options.folder!r} is no folder; correct it.")
-    return Files(str(folder), folder)
-
-
 def _within(texts: Iterator[tuple[str, str]], budget: int | None) -> Iterator[tuple[str, str]]:
     used = 0
     for where, text in texts:
@@ -143,28 +103,14 @@ def _texts(files: Files, options: Options) -> Iterator[tuple[str, str]]:
             if name in tables:
                 yield from _of_a_table(path, name, where, options.column)
                 continue
-            text = _decoded(path.read_bytes(), where)
+            text = decoded(path.read_bytes(), where)
             yield from _of_lines(text, name, where, options.column) if name in lines else [(name, text)]
 
 
-def _decoded(data: bytes, where: str) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DatasetError(f"{where}, line {line}: not UTF-8 ({error.reason}); save it as UTF-8.") from error
-
-
 def _of_lines(text: str, name: str, where: str, key: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{where}, line {number}: not valid JSON ({error}).") from error
-        if not isinstance(row, dict) or key not in row:
-            raise DatasetError(f"{where}, line {number}: no {key!r}; every line is an object with the text under it.")
+    for number, row in json_lines(text, where):
+        if key not in row:
+            raise DatasetError(f"{where}, line {number}: {unknown('key', key, row)}")
         yield f"{name}:{number}", _checked(row[key], f"{where}, line {number}")
 
 

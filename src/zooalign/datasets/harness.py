@@ -14,6 +14,7 @@ from zooalign.data import questions
 from zooalign.data.attribution import Attribution
 from zooalign.data.packages import installed_version
 from zooalign.data.writing import write_samples
+from zooalign.datasets._tables import decoded, json_lines
 from zooalign.datasets._task_files import read_task_file, with_documents
 from zooalign.errors import DatasetError, unknown
 from zooalign.progress import Report
@@ -145,27 +146,12 @@ def read_documents(path: Path, name: str) -> list[dict[str, Any]]:
     DatasetError
         Names file and line.
     """
+    where = f"{name}: {path}"
     try:
-        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        data = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{name}: {path}: cannot be read ({error.strerror}); check options.documents.") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{name}: {path}: not UTF-8 ({error.reason}); save it as UTF-8.") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
-            raise DatasetError(f"{name}: {path}, line {number}: not valid JSON ({error}).") from error
-        if not isinstance(row, dict) or not row:
-            raise DatasetError(f"{name}: {path}, line {number}: expected an object, one per line.")
-        rows.append(row)
+        raise DatasetError(f"{where}: cannot be read ({error.strerror}); check options.documents.") from error
+    rows = [row for _, row in json_lines(decoded(data, where), where)]
     if not rows:
-        raise DatasetError(f"{name}: {path}: no documents; write one JSON object per line.")
+        raise DatasetError(f"{where}: no documents; write one JSON object per line.")
     return rows
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is no number of JSON")

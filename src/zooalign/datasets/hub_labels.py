@@ -6,21 +6,19 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import IO, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from zooalign.closed import Closed
 from zooalign.data.attribution import Attribution
 from zooalign.data.records import Label
-from zooalign.data.repositories import Files, hub_files
+from zooalign.data.repositories import Files, Place
 from zooalign.data.subsets import UniformRows, check_classes
 from zooalign.data.writing import write_samples
 from zooalign.datasets._label_layouts import Columns, rows
 from zooalign.errors import DatasetError
 from zooalign.progress import Report
 from zooalign.storage.atomic import write_json
-from zooalign.storage.fingerprints import content_digest
 
 VERSION = 1
 KIND = "labels"
@@ -31,23 +29,9 @@ PATHS = ("folder",)
 _REPORTED = 20_000
 
 
-class Options(Closed):
-    """Options of the `hub_labels` family."""
+class Options(Place):
+    """Options of the `hub_labels` family; a folder may also be a saved dataset, or hold SPLIT/CLASS/PICTURE."""
 
-    repository: str | None = Field(
-        default=None, pattern=r"^[\w.-]+/[\w.-]+$", description="Dataset on the hub, owner/name; or give `folder`."
-    )
-    revision: str | None = Field(
-        default=None,
-        description="Commit, tag or branch; null: the newest commit when it is first built, which is recorded.",
-    )
-    folder: str | None = Field(
-        default=None,
-        description="Folder on disk: laid out as on the hub, saved by `save_to_disk`, or SPLIT/CLASS/PICTURE.",
-    )
-    config: str | None = Field(
-        default=None, description="Folder of the configuration, where there are parquet files of several."
-    )
     train: str = Field(default="train", pattern=r"^[\w.-]+$", description="Split to train a probe on.")
     test: str = Field(default="test", pattern=r"^[\w.-]+$", description="Split to test it on.")
     image: str = Field(default="image", description="Column of the pictures (parquet files, saved datasets).")
@@ -59,19 +43,6 @@ class Options(Closed):
         default=10_000, ge=2, description="Most pictures to test on, chosen uniformly from the split; null: all."
     )
     seed: int = Field(default=1337, ge=0, description="Seed of the choice, in each split.")
-    licence: str = Field(default="not stated", description="Licence of the pictures.")
-    authors: str = Field(default="see the dataset's card", description="Whose work it is, for ATTRIBUTION.md.")
-    cache: str | None = Field(
-        default=None,
-        description="Folder for files of the hub while they are read, one at a time; null: `.cache` beside the "
-        "dataset folder.",
-    )
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.repository is None) == (self.folder is None):
-            raise ValueError("name a dataset of the hub with `repository`, or one on disk with `folder`")
-        return self
 
 
 class _Chosen(NamedTuple):
@@ -81,12 +52,8 @@ class _Chosen(NamedTuple):
 
 
 def fingerprint(options: Options, name: str) -> list[str] | None:
-    """Names and content of a folder on disk; for the hub the commit says enough."""
-    if options.folder is None:
-        return None
-    folder = _existing(options, name)
-    files = Files(str(folder), folder)
-    return [content_digest(folder / file for file in files.names), *files.names]
+    """Names and content of a folder on disk."""
+    return options.fingerprint(name)
 
 
 def build(options: Options, folder: Path, report: Report) -> None:
@@ -110,8 +77,8 @@ def build(options: Options, folder: Path, report: Report) -> None:
     """
     name = folder.name
     source = options.repository or name  # not the path: a folder that is moved is the same dataset
-    scratch = Path(options.cache or folder.parent / ".cache") / f"{name}.files"
-    files = _files(options, scratch, name)
+    scratch = options.scratch(folder)
+    files = options.files(scratch, name)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder.parent) as spool:
         pictures = _Spool(spool)
@@ -145,19 +112,6 @@ def build(options: Options, folder: Path, report: Report) -> None:
         write_json(folder / "revision.json", {"repository": options.repository, "revision": files.revision})
     shutil.rmtree(scratch, ignore_errors=True)
     report(f"{name}: {', '.join(sizes)}")
-
-
-def _existing(options: Options, name: str) -> Path:
-    folder = Path(options.folder or "")
-    if not folder.is_dir():
-        raise DatasetError(f"{name}: options.folder {options.folder!r} is no folder; correct it.")
-    return folder
-
-
-def _files(options: Options, scratch: Path, name: str) -> Files:
-    if options.repository is not None:
-        return hub_files(options.repository, options.revision, scratch)
-    return Files(str(options.folder), _existing(options, name))
 
 
 def _choose(
