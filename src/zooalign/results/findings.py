@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from zooalign.config.identity import result_digest
 from zooalign.config.sweep import Sweep
 from zooalign.progress import Report
-from zooalign.provenance import file_sha256, package_versions, stamp
+from zooalign.errors import StoreError
+from zooalign.provenance import file_sha256, package_versions, read_object, stamp
 from zooalign.registry import plugin
 from zooalign.results.means import ShownAlignment
 from zooalign.storage.atomic import write_json
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from zooalign.results.read import Documents
 
 VERSION = 1  # part of the digest of what this module determines
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    """A receipt or record, which a table is made from although it does not read what it is of."""
+    try:
+        return read_object(path)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{path}: cannot be read ({reason}). Run the sweep again, which makes it.", path) from error
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,9 @@ class Findings:
         """Digests of scores by dataset and name, and of capability values."""
         scores: dict[str, dict[str, str]] = {}
         for path in self.row_paths:
-            receipt = json.loads(path.with_name(f"{path.stem}.receipt.json").read_bytes())
+            receipt = _stored(path.with_name(f"{path.stem}.receipt.json"))
             scores.setdefault(receipt["dataset"], {}).update(receipt["digests"])
-        records = [json.loads(path.read_bytes()) for path in self.capability_paths]
+        records = [_stored(path) for path in self.capability_paths]
         return scores, {f"{r['capability']}/{r['model']}": r["digest"] for r in records}
 
     def digest(self, kind: str, name: str) -> str:
