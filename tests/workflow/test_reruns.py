@@ -29,7 +29,7 @@ def test_a_language_task_is_a_dataset_and_a_line_and_reruns_nothing_else(sweep):
     """A real character model answers questions of the user's; encoders are left out."""
     rows = [
         {"text": f"{word}", "choices": [ending, "qxzvk"], "label": 0}
-        for word, ending in [("the dog and the c", "at"), ("good mor", "ning"), ("thank yo", "u"), ("peop", "le")]
+        for word, ending in [("the dog and the c", "at"), ("a long sto", "ry"), ("thank yo", "u"), ("peop", "le")]
     ]
     task = {
         "task": "endings", "output_type": "multiple_choice", "doc_to_text": "{{text}}", "doc_to_choice": "choices",
