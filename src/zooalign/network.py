@@ -93,7 +93,7 @@ def npm_archive(package: str, folder: Path, error: type[ZooalignError]) -> Path:
     package : str
         "name@version".
     folder : Path
-        Existing folder.
+        Made if it is missing.
     error : type
         Exception to raise.
 
@@ -128,7 +128,7 @@ def sdist(name: str, version: str, sha256: str, folder: Path, error: type[Zooali
     name, version, sha256 : str
         As the package index names them; pip compares the checksum.
     folder : Path
-        Existing folder.
+        Made if it is missing.
     error : type
         Exception to raise.
 
@@ -162,6 +162,7 @@ def sdist(name: str, version: str, sha256: str, folder: Path, error: type[Zooali
 
 def _fetch(archive: Path, command: Sequence[str], files: Mapping[str, str] | None = None) -> str | None:
     """Let a package manager bring an archive, which comes to its place when it is whole: why it failed, or None."""
+    archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetched-", dir=archive.parent) as staging:
         for name, text in (files or {}).items():
             (Path(staging) / name).write_text(text, encoding="utf-8")

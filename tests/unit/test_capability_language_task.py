@@ -15,8 +15,6 @@ from zooalign.capability._harness import HarnessModel
 from zooalign.capability._likelihood import BatchOptions
 from zooalign.capability._record import CapabilityError
 from zooalign.data.questions import DEFINITION, open_tasks
-from zooalign.data.samples import open_samples
-from zooalign.datasets import harness
 from zooalign.errors import DatasetError
 from zooalign.models.model import LanguageModel
 from zooalign.storage.journal import Journal
@@ -206,6 +204,37 @@ def test_a_template_that_does_not_fit_the_documents_names_the_dataset():
         measure(ByteModel(bigram), wrong)
 
 
+@pytest.mark.parametrize("template", [
+    "{{ ''.__class__.__mro__ }}", "{{ text.__init__.__globals__ }}", "{{ cycler.__init__.__globals__.os.getcwd() }}"
+])  # fmt: skip
+def test_a_template_reaches_nothing_but_its_document(template):
+    """What a task file says is text from outside: a template that asks for Python's insides is refused."""
+    rows = {"letters": {"test": [{"text": "a", "choices": ["a", "b"], "label": 0}]}}
+    config = {key: value for key, value in CHOICE.items() if key != "fewshot_split"} | {"doc_to_text": template}
+    with pytest.raises(DatasetError, match="SecurityError"):
+        measure(ByteModel(bigram), questions(config, rows))
+
+
+def test_a_misspelt_metric_costs_no_forward_pass():
+    model = ByteModel(bigram)
+    with pytest.raises(CapabilityError, match="acc_nrom"):
+        measure(model, letters(0), metric="acc_nrom")
+    assert model.calls == []
+
+
+@pytest.mark.parametrize("damage", ["[[1, true]]", '[["x", true]]', "[]", '[["NaN", true]]', "3"])
+def test_a_journal_that_holds_something_else_is_not_believed(tmp_path, damage):
+    samples = letters(0, 1, 2)
+    whole, _ = measure(ByteModel(bigram), samples, batch_tokens=40)
+    measure(ByteModel(bigram), samples, Journal(tmp_path / "m.json", "d"), batch_tokens=40)
+    file = tmp_path / "m.json.partial"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    lines[1][2] = json.loads(damage)
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    again, _ = measure(ByteModel(bigram), samples, Journal(tmp_path / "m.json", "d"), batch_tokens=40)
+    assert again == whole
+
+
 def test_scores_that_are_not_finite_are_refused():
     with pytest.raises(CapabilityError, match="not finite"):
         measure(ByteModel(lambda ids: torch.full((*ids.shape, VOCABULARY), math.nan)), letters(0))
@@ -218,94 +247,6 @@ def test_a_start_token_stands_in_front_where_the_tokenizer_puts_it():
     assert seen.tok_encode("ab", add_special_tokens=False) == [97, 98]
     model.tokenize = lambda texts: [list(t.encode()) for t in texts]
     assert HarnessModel(model, BatchOptions(), 64, print).tok_encode("ab") == [97, 98]
-
-
-# --- datasets ------------------------------------------------------------------------------------------------------
-
-YAML = """\
-task: letters
-output_type: multiple_choice
-test_split: test
-doc_to_text: "{{text}}"
-doc_to_choice: choices
-doc_to_target: label
-metric_list: [{metric: acc}]
-"""
-
-
-def build(folder, yaml=YAML, lines=('{"text": "q", "choices": ["a", "b"], "label": 1}',), **options):
-    (folder / "task.yaml").write_text(yaml)
-    (folder / "rows.jsonl").write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
-    chosen = harness.Options(task_file=str(folder / "task.yaml"), documents=str(folder / "rows.jsonl"), **options)
-    harness.build(chosen, folder / "built", lambda line: None)
-    return open_samples(folder / "built")
-
-
-def test_a_task_file_and_its_documents_become_a_dataset(tmp_path):
-    rows = [json.dumps({"text": f"q{i}", "choices": ["a", "b"], "label": i % 2}) for i in range(5)]
-    samples = build(tmp_path, lines=rows, n=3)
-    assert samples.kind == "questions"
-    [task] = open_tasks(samples).values()
-    assert [doc["text"] for doc in task.test_docs()] == ["q0", "q1", "q2"]
-    samples.verify()
-    record, _ = measure(ByteModel(bigram), samples)
-    assert record["n"] == 3
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"yaml": "task: a\nprocess_docs: !function utils.run\n"}, r"task\.yaml: .*no !function"),
-        ({"yaml": "output_type: multiple_choice\n"}, r"task\.yaml: `task` is missing"),
-        ({"yaml": YAML + "include: other.yaml\n"}, "'include' is not read"),
-        ({"yaml": YAML + "unsafe_code: true\n"}, "'unsafe_code' is not read"),
-        ({"yaml": YAML + "fewshot_split: train\n"}, "no document has split 'train', which the task's fewshot_split"),
-        ({"lines": ['{"text": 1']}, r"rows\.jsonl, line 1: not valid JSON"),
-        ({"lines": ['{"text": NaN}']}, "line 1: not valid JSON .*NaN"),
-        ({"lines": ["[" * 100000]}, "line 1: not valid JSON"),
-        ({"lines": ['{"a": 1}', "[1]"]}, "line 2: expected an object"),
-        ({"lines": ["", " "]}, "no documents"),
-        ({"lines": ["\udcff"]}, "not UTF-8"),
-    ],
-)
-def test_bad_task_files_and_documents_are_one_message(tmp_path, change, message):
-    with pytest.raises(DatasetError, match=message):
-        build(tmp_path, **change)
-    assert not (tmp_path / "built").exists()
-
-
-def test_a_task_that_does_not_exist_has_its_nearest_names(tmp_path):
-    with pytest.raises(DatasetError, match=r"'helaswag'.*hellaswag"):
-        harness.build(harness.Options(task="helaswag"), tmp_path / "built", print)
-
-
-def test_a_task_of_the_harness_is_stored_and_made_again(tmp_path, monkeypatch):
-    """GSM8K's own definition, five examples and both ways to read an answer, on documents of our own."""
-    import datasets
-
-    rows = [{"question": f"What is {i} + 1?", "answer": f"One more.\n#### {i + 1}"} for i in range(12)]
-    hub = datasets.DatasetDict({part: datasets.Dataset.from_list(rows) for part in ("train", "test", "extra")})
-    with monkeypatch.context() as patched:
-        patched.setattr(datasets, "load_dataset", lambda path, name, **_: {"openai/gsm8k": hub}[path])
-        harness.build(harness.Options(task="gsm8k", n=4), tmp_path / "gsm8k", print)
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("asked for a network"))
-    samples = open_samples(tmp_path / "gsm8k")
-    assert sorted(set(samples.splits)) == [DEFINITION, "test", "train"]
-
-    class Knows(Bytes):
-        """Answers with the number one above the last one asked for."""
-
-        def generate(self, prompts, max_new_tokens, stop):
-            asked = [self.decode(prompt).rsplit("What is ", 1)[1].split()[0] for prompt in prompts]
-            return [f" #### {int(n) + 1}" if n != "2" else f" It is {int(n) + 1}." for n in asked]
-
-    record, _ = measure(Knows(after), samples)
-    metrics = record["details"]["metrics"]["gsm8k"]
-    assert metrics["exact_match,strict-match"]["value"] == 3 / 4
-    assert metrics["exact_match,flexible-extract"]["value"] == 1.0
-    assert (record["value"], record["settings"]["filter"]) == (3 / 4, "strict-match")
-    flexible, _ = measure(Knows(after), samples, metric="exact_match,flexible-extract")
-    assert flexible["value"] == 1.0
 
 
 # --- a real model --------------------------------------------------------------------------------------------------

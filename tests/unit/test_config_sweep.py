@@ -89,6 +89,10 @@ def test_a_correct_configuration_loads(checkout):
             r"capability 'a': unknown kind of capability 'linear_prob': did you mean 'linear_probe'\?",
         ),
         (
+            {"capabilities": [{"id": "a", "kind": "language_task", "dataset": "shapes"}]},
+            r"capability 'a': language_task reads datasets of kind questions, 'shapes' is of kind pairs\. Name ",
+        ),
+        (
             {"capabilities": [{"id": "a", "kind": "linear_probe", "dataset": "shapes", "options": {"seeed": 1}}]},
             r"capability 'a', options: unknown key 'seeed': did you mean 'seed'\?",
         ),

@@ -16,8 +16,9 @@ from PIL import Image
 
 from zooalign.data.attribution import Attribution
 from zooalign.data.captions import mild, plain
+from zooalign.data.decoding import decode
 from zooalign.data.records import Label, Pair, Text
-from zooalign.data.samples import Alternative, Samples, decode, ids_digest, open_samples
+from zooalign.data.samples import Alternative, Samples, ids_digest, open_samples
 from zooalign.data.writing import write_samples
 from zooalign.errors import DatasetError
 

@@ -36,7 +36,7 @@ DECLARATIONS = {
     "tables": {"VERSION", "SUFFIXES", "NEEDS_CAPABILITY", "READS_ASKED", "READS_TAGS"},
     "figures": {"VERSION", "NEEDS_CAPABILITY"},
     "capability": {
-        "VERSION", "APPLIES_TO", "CAUSAL_ONLY", "NEEDS", "KEEPS_JOURNAL", "UNIT", "HIGHER_IS_BETTER",
+        "VERSION", "APPLIES_TO", "CAUSAL_ONLY", "NEEDS", "READS", "KEEPS_JOURNAL", "UNIT", "HIGHER_IS_BETTER",
     },
     "sources": {"VERSION", "LOADS_PRECISION", "LOADS_TO_DEVICE"},
 }  # fmt: skip

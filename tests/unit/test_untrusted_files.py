@@ -16,7 +16,7 @@ from zooalign.alignment.files import read_arrays
 from zooalign.config.identity import local_files, weights_digest
 from zooalign.config.manifest import DatasetSpec, ModelSpec
 from zooalign.data.build import build_dataset
-from zooalign.data.samples import decode
+from zooalign.data.decoding import decode
 from zooalign.errors import DatasetError, FeatureError, StoreError, WeightsError, ZooalignError
 from zooalign.models.loading import fetch_weights, fetched, load_model
 from zooalign.provenance import file_sha256

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from lm_eval.api.model import TemplateLM
@@ -23,10 +23,8 @@ from zooalign.progress import Progress, Report
 from zooalign.provenance import digest
 from zooalign.storage.journal import Journal
 
-# Tokens a model without a limit of its own reads, and the harness's own bound on an answer.
-CONTEXT = 2048
-ANSWER_TOKENS = 256
-
+# The harness's own bound on an answer whose task names none.
+_ANSWER_TOKENS = 256
 
 # A context and its continuation: as text, and the tokens of each.
 _Request = tuple[tuple[str, str], list[int], list[int]]
@@ -91,10 +89,7 @@ class HarnessModel(TemplateLM):
         return super().loglikelihood(requests, disable_tqdm=disable_tqdm)
 
     def _loglikelihood_tokens(
-        self,
-        requests: Sequence[tuple[tuple[str, str], list[int], list[int]]],
-        disable_tqdm: bool = False,
-        **kwargs: Any,
+        self, requests: Sequence[_Request], disable_tqdm: bool = False, **kwargs: Any
     ) -> list[tuple[float, bool]]:
         """Natural logarithm of the likelihood of each continuation, and whether each token was the likeliest."""
         del disable_tqdm, kwargs
@@ -113,7 +108,7 @@ class HarnessModel(TemplateLM):
             return self._scored([rows[i] for i in batch])
 
         alone = "language_task: one question does not fit into memory. Lower `context` of this capability."
-        values = self._in_batches("likelihoods", [r.tokens for r in rows], cut, answers, alone)
+        values = self._in_batches("likelihoods", [r.tokens for r in rows], cut, answers, _is_likelihood, alone)
         return [(float(nats), bool(greedy)) for nats, greedy in values]
 
     def _row(self, text: tuple[str, str], context: list[int], continuation: list[int]) -> _Row:
@@ -178,7 +173,7 @@ class HarnessModel(TemplateLM):
             text, settings = request.args
             until = settings.get("until") or []
             stop = tuple([until] if isinstance(until, str) else until)
-            n = int(settings.get("max_gen_toks", settings.get("max_tokens", ANSWER_TOKENS)))
+            n = int(settings.get("max_gen_toks", settings.get("max_tokens", _ANSWER_TOKENS)))
             room = self.context - n
             if room < 1:
                 raise CapabilityError(
@@ -205,21 +200,36 @@ class HarnessModel(TemplateLM):
             return [_up_to(text, stop) for text in written]
 
         alone = "language_task: one answer does not fit into memory. Lower `context` of this capability."
-        return self._in_batches("answers", [list(map(str, p)) for p in prompts], cut, answers, alone)
+        requested = [list(map(str, prompt)) for prompt in prompts]
+        return self._in_batches("answers", requested, cut, answers, lambda value: isinstance(value, str), alone)
 
     def _in_batches(
-        self, what: str, requests: list[Any], cut: Sequence[Sequence[int]], answers: Any, alone: str
+        self,
+        what: str,
+        requests: list[Any],
+        cut: Sequence[Sequence[int]],
+        answers: Callable[[Sequence[int]], list[Any]],
+        is_answer: Callable[[Any], bool],
+        alone: str,
     ) -> list[Any]:
         """Answers in the order of the requests; finished batches come from the journal and go into it."""
         key = digest(what, requests, [len(batch) for batch in cut], self.context)
-        kept = [] if self.journal is None else self.journal.resume(key, lambda part: isinstance(part, list))
+        accepted = 0
+
+        def fits(part: Any) -> bool:
+            nonlocal accepted
+            whole = isinstance(part, list) and accepted < len(cut) and len(part) == len(cut[accepted])
+            good = whole and all(map(is_answer, part))
+            accepted += good
+            return good
+
+        kept = [] if self.journal is None else self.journal.resume(key, fits)
         if kept:
             self.report(f"{what}: continuing after {len(kept)} of {len(cut)} batches")
         progress = Progress(len(requests), what, self.report)
         values: list[Any] = [None] * len(requests)
         for number, batch in enumerate(cut):
-            again = number >= len(kept) or len(kept[number]) != len(batch)
-            part = halved(answers, batch, alone) if again else kept[number]
+            part = kept[number] if number < len(kept) else halved(answers, batch, alone)
             if self.journal is not None and number >= len(kept):
                 self.journal.append(part)
             for i, value in zip(batch, part, strict=True):
@@ -227,6 +237,15 @@ class HarnessModel(TemplateLM):
             progress.advance(len(batch))
         progress.finish()
         return values
+
+
+def _is_likelihood(value: Any) -> bool:
+    """Whether a value is what a continuation gives: a finite logarithm, and whether it was the likeliest."""
+    match value:
+        case [float(nats), bool()]:
+            return math.isfinite(nats)
+        case _:
+            return False
 
 
 def _up_to(text: str, stop: Sequence[str]) -> str:

@@ -71,6 +71,37 @@ class UnknownCharacters:
         return UNKNOWN_BITS_PER_BYTE * sum(len(character.encode()) for character in self.of(ids, text))
 
 
+def check_subject(kind: str, model: Any, samples: Any, reads: Sequence[str]) -> None:
+    """Refuse a dataset of another kind than a capability reads, and a model without a likelihood.
+
+    Parameters
+    ----------
+    kind : str
+        The capability's kind, for the message.
+    model : LanguageModel
+        What is measured.
+    samples : Samples
+        What it is measured on.
+    reads : sequence of str
+        Kinds of datasets.
+
+    Raises
+    ------
+    CapabilityError
+        Says what to change.
+    """
+    if samples.kind not in reads:
+        raise CapabilityError(
+            f"{kind} needs a dataset of kind {' or '.join(map(repr, reads))}; {samples.name!r} is of kind "
+            f"{samples.kind!r}. Name another dataset for this capability in config.yaml."
+        )
+    if not model.causal:
+        raise CapabilityError(
+            f"{kind} needs a causal language model; encoders have no next-token likelihood. "
+            "Set `causal: false` in the model's row so that it is left out."
+        )
+
+
 def device_of(model: Any) -> torch.device:
     """Where the model's parameters lie; the CPU for a model without any."""
     import torch

@@ -13,6 +13,7 @@ from zooalign.capability._likelihood import (
     BatchOptions,
     UnknownCharacters,
     batches,
+    check_subject,
     halved,
     negative_log2,
     padded_logits,
@@ -29,6 +30,7 @@ APPLIES_TO = "language"
 CAUSAL_ONLY = True
 NEEDS = "model"
 KEEPS_JOURNAL = True
+READS = ("texts",)
 UNIT = "bits/byte"
 HIGHER_IS_BETTER = False
 
@@ -151,16 +153,7 @@ def measure(
 
 
 def _check(model: Any, samples: Any) -> None:
-    if samples.kind != "texts":
-        raise CapabilityError(
-            f"bits_per_byte needs a dataset of kind 'texts'; {samples.name!r} is of kind {samples.kind!r}. "
-            "Name another dataset for this capability in config.yaml."
-        )
-    if not model.causal:
-        raise CapabilityError(
-            "bits_per_byte needs a causal language model; encoders have no next-token likelihood. "
-            "Set `causal: false` in the model's row so that it is left out."
-        )
+    check_subject("bits_per_byte", model, samples, READS)
     if model.bos_id is None and model.eos_id is None:
         raise CapabilityError(
             "bits_per_byte: the tokenizer has neither a BOS nor an EOS token, so the first token of a "

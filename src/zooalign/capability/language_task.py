@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from zooalign.capability._likelihood import BatchOptions
+from zooalign.capability._likelihood import BatchOptions, check_subject
 from zooalign.capability._record import CapabilityError, Measured
 from zooalign.errors import unknown
 from zooalign.progress import Report
@@ -19,6 +19,7 @@ APPLIES_TO = "language"
 CAUSAL_ONLY = True
 NEEDS = "model"
 KEEPS_JOURNAL = True
+READS = ("questions",)
 # Of a share of questions; a record of another metric says its own.
 UNIT = "accuracy"
 HIGHER_IS_BETTER = True
@@ -82,22 +83,24 @@ def measure(
     from lm_eval import evaluator
 
     from zooalign.capability._harness import HarnessModel
-    from zooalign.data.questions import open_tasks
+    from zooalign.data.questions import open_tasks, sandboxed
 
-    _check(model, samples)
+    check_subject("language_task", model, samples, READS)
     tasks = open_tasks(samples)
+    # Before anything is asked: a misspelt metric must not cost hours.
+    chosen, filtered = _chosen(options.metric, tasks, samples.name)
     for task in tasks.values():
         if options.num_fewshot is not None:
             _examples(task, options.num_fewshot, samples.name)
         task.set_fewshot_seed(options.seed)
     seen = HarnessModel(model, options, options.context, report, journal)
-    results: Any = evaluator.evaluate(
-        lm=seen, task_dict={"tasks": tasks, "groups": {}, "group_map": {}}, limit=options.limit
-    )
+    with sandboxed():
+        results: Any = evaluator.evaluate(
+            lm=seen, task_dict={"tasks": tasks, "groups": {}, "group_map": {}}, limit=options.limit
+        )
     if seen.truncated:
         report(f"{seen.truncated} questions are longer than {seen.context} tokens and lost their beginning")
     metrics = {name: _metrics(results["results"][name]) for name in tasks}
-    chosen, filtered = _chosen(options.metric, tasks, metrics, samples.name)
     parts = [_value(metrics[name][f"{chosen},{filtered}"]) for name in tasks]
     asked = {name: _by_question(results["samples"][name], chosen, filtered) for name in tasks}
     sizes = [len(values) for values in asked.values()]
@@ -126,19 +129,6 @@ def measure(
         },
         versions=package_versions(("zooalign", "lm_eval", "torch", "transformers", "tokenizers", "numpy")),
     ).model_dump()
-
-
-def _check(model: Any, samples: Any) -> None:
-    if samples.kind != "questions":
-        raise CapabilityError(
-            f"language_task needs a dataset of kind 'questions'; {samples.name!r} is of kind {samples.kind!r}. "
-            "Name another dataset for this capability in config.yaml."
-        )
-    if not model.causal:
-        raise CapabilityError(
-            "language_task needs a causal language model; encoders have no next-token likelihood. "
-            "Set `causal: false` in the model's row so that it is left out."
-        )
 
 
 def _examples(task: Any, n: int, dataset: str) -> None:
@@ -183,19 +173,18 @@ def _metrics(result: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     return found
 
 
-def _chosen(
-    wanted: str | None, tasks: dict[str, Any], metrics: dict[str, dict[str, Any]], dataset: str
-) -> tuple[str, str]:
-    """Metric and filter that are the value; the task's first unless one is named."""
-    shared = [key for key in next(iter(metrics.values())) if all(key in other for other in metrics.values())]
-    order = list(next(iter(tasks.values())).higher_is_better())
-    shared.sort(key=lambda key: order.index(key.partition(",")[0]) if key.partition(",")[0] in order else len(order))
-    for key in shared:
-        metric, _, filtered = key.partition(",")
-        if wanted in (None, key, metric):
+def _chosen(wanted: str | None, tasks: dict[str, Any], dataset: str) -> tuple[str, str]:
+    """Metric and filter that are the value, which every task has; the first task's first unless one is named."""
+    choices = [
+        [(metric, filtered.name) for metric in task.aggregation() for filtered in task._filters]
+        for task in tasks.values()
+    ]
+    shared = [choice for choice in choices[0] if all(choice in other for other in choices)]
+    for metric, filtered in shared:
+        if wanted in (None, metric, f"{metric},{filtered}"):
             return metric, filtered
-    names = [key.removesuffix(",none") for key in shared]
-    raise CapabilityError(f"language_task, dataset {dataset!r}: {unknown('metric', wanted or '', names)}")
+    names = [metric if filtered == "none" else f"{metric},{filtered}" for metric, filtered in shared]
+    raise CapabilityError(f"language_task, dataset {dataset!r}: {unknown('metric', wanted or '(any)', names)}")
 
 
 def _by_question(samples: list[dict[str, Any]], metric: str, filtered: str) -> list[float | None]:

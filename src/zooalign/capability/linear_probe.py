@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 VERSION = 1
 APPLIES_TO = "vision"
 NEEDS = "features"
+READS = ("labels", "pairs")
 KEEPS_JOURNAL = True
 UNIT = "accuracy"
 HIGHER_IS_BETTER = True

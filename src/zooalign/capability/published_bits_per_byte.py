@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from zooalign.capability._likelihood import negative_log2, padded_logits
+from zooalign.capability._likelihood import check_subject, negative_log2, padded_logits
 from zooalign.capability._record import CapabilityError, Measured
 from zooalign.closed import Closed
 from zooalign.errors import FeatureError
@@ -18,6 +18,7 @@ VERSION = 1
 APPLIES_TO = "language"
 CAUSAL_ONLY = True
 NEEDS = "model"
+READS = ("pairs", "texts")
 UNIT = "bits/byte, mean of texts"
 HIGHER_IS_BETTER = False
 
@@ -51,7 +52,7 @@ def measure(model: Any, samples: Any, options: Options, report: Report) -> dict[
     Raises
     ------
     CapabilityError
-        If the model is not causal, or a text is longer than its context; names the sample.
+        If the model is not causal, the dataset has no texts, or a text is longer than its context; names the sample.
     FeatureError
         If a log-likelihood is not finite; names the sample.
 
@@ -63,11 +64,7 @@ def measure(model: Any, samples: Any, options: Options, report: Report) -> dict[
     """
     import torch
 
-    if not model.causal:
-        raise CapabilityError(
-            "published_bits_per_byte needs a causal language model. Set `causal: false` in the model's row so that "
-            "it is left out."
-        )
+    check_subject("published_bits_per_byte", model, samples, READS)
     texts = samples.texts if samples.kind == "texts" else samples.captions(options.text)
     progress = Progress(len(texts), "texts", report)
     values: list[float] = []

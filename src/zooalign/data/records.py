@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zooalign.data.captions import mild
-from zooalign.data.samples import Alternative, decode
+from zooalign.data.decoding import decode
+from zooalign.data.samples import Alternative
 from zooalign.errors import DatasetError
 
 # A model's preprocessing scales the shorter side to a few hundred px before it crops.

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from zooalign.closed import Closed
+from zooalign.data.downloads import Cached
 from zooalign.errors import DatasetError
 from zooalign.hub import is_whole, outside, refusal
 from zooalign.network import remedy
@@ -124,7 +124,7 @@ class _HubFiles(Files):
         )
 
 
-class Place(Closed):
+class Place(Cached):
     """Options of a family whose data lie in a repository of the hub or in a folder on disk."""
 
     repository: str | None = Field(
@@ -142,11 +142,6 @@ class Place(Closed):
     )
     licence: str = Field(default="not stated", description="Licence of the data.")
     authors: str = Field(default="see the dataset's card", description="Whose work it is, for ATTRIBUTION.md.")
-    cache: str | None = Field(
-        default=None,
-        description="Folder for files of the hub while they are read, one at a time; null: `.cache` beside the "
-        "dataset folder.",
-    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -156,7 +151,7 @@ class Place(Closed):
 
     def scratch(self, built: Path) -> Path:
         """Where files of the hub lie while a dataset folder is built of them."""
-        return Path(self.cache or built.parent / ".cache") / f"{built.name}.files"
+        return self.cache_beside(built) / f"{built.name}.files"
 
     def files(self, scratch: Path, name: str) -> Files:
         """The files of the place.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from pydantic import Field
 
 from zooalign.closed import Closed
+from zooalign.data.attribution import Attribution
+from zooalign.data.records import Label
+from zooalign.data.writing import write_samples
 from zooalign.errors import DatasetError
+from zooalign.progress import Report
 
 
 class Split(Closed):
@@ -51,6 +56,52 @@ class Split(Closed):
         parts = {"train": sorted(order[:cut][: self.n_train]), "test": sorted(order[cut:])}
         check_classes({split: {labels[i] for i in rows} for split, rows in parts.items()}, name, "raise n_train")
         return parts
+
+
+def write_parts(
+    folder: Path,
+    what: str,
+    parts: Mapping[str, Sequence[int]],
+    record: Callable[[str, int], Label],
+    *,
+    attribution: Sequence[Attribution],
+    options: Closed,
+    family: str,
+    version: int,
+    packages: Mapping[str, str | None],
+    report: Report,
+) -> None:
+    """Write a label dataset of chosen rows.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        As in `writing.write_samples`, like attribution, family and version.
+    what : str
+        What its pictures are, for people.
+    parts : mapping of str to sequence of int
+        Rows of `train` and `test`.
+    record : callable
+        Split and row to the picture's record.
+    options : Closed
+        Of the family; where downloads are kept is no part of the dataset.
+    packages : mapping
+        Versions of packages; None where one is not known.
+    report : Report
+    """
+    write_samples(
+        folder,
+        "labels",
+        (record(split, row) for split, rows in parts.items() for row in rows),
+        name=folder.name,
+        description=f"{what}: {len(parts['train'])} to train on, {len(parts['test'])} to test on.",
+        attribution=attribution,
+        options=options.model_dump(exclude={"cache"}),
+        family=family,
+        version=version,
+        packages={name: number for name, number in packages.items() if number is not None},
+    )
+    report(f"{folder.name}: {sum(map(len, parts.values()))} pictures")
 
 
 def stratified(labels: Sequence[str], n: int | None, seed: int, where: str) -> list[int]:

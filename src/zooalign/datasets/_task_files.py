@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from zooalign.errors import DatasetError
+from zooalign.errors import DatasetError, unknown
 
 # A part that a document without `split` belongs to, and what a task file without splits asks.
 ASKED = "test"
 _SPLITS = ("training_split", "validation_split", "test_split", "fewshot_split")
+# What the harness's definitions say that is data. The rest names code, or files that would be read elsewhere.
+_KEYS = (
+    "task", "task_alias", "tag", "output_type", *_SPLITS, "fewshot_config", "num_fewshot", "doc_to_text",
+    "doc_to_target", "doc_to_choice", "description", "target_delimiter", "fewshot_delimiter", "gen_prefix",
+    "generation_kwargs", "repeats", "metric_list", "filter_list", "metadata",
+)  # fmt: skip
+# Where the harness would fetch documents, which come from elsewhere here.
+_NOT_USED = ("dataset_path", "dataset_name", "dataset_kwargs")
 
 
 def read_task_file(path: Path, name: str) -> dict[str, Any]:
@@ -21,7 +30,8 @@ def read_task_file(path: Path, name: str) -> dict[str, Any]:
     Raises
     ------
     DatasetError
-        If it cannot be read, has code (`!function`, `unsafe_code`, `class`) or an `include`, or no name.
+        If it cannot be read, names code (`!function`, `class`, a metric that the harness would fetch), has another
+        key that is not data, or no name.
     """
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -32,12 +42,31 @@ def read_task_file(path: Path, name: str) -> dict[str, Any]:
         raise DatasetError(f"{name}: {path}: {why}. A task file is plain YAML: no !function, no code.") from error
     if not isinstance(config, dict) or not isinstance(config.get("task"), str):
         raise DatasetError(f"{name}: {path}: `task` is missing; name the task there.")
-    for key in ("class", "unsafe_code", "include", "group"):
-        if key in config:
-            raise DatasetError(f"{name}: {path}: {key!r} is not read from a task file; write the task out.")
+    config = {key: value for key, value in config.items() if key not in _NOT_USED}
+    for key in config:
+        if key not in _KEYS:
+            raise DatasetError(f"{name}: {path}: {unknown('key of a task file', str(key), _KEYS)}")
+    try:
+        json.dumps(config, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"{name}: {path}: {error}; write dates and the like in quotes.") from error
+    _check_metrics(config.get("metric_list") or [], f"{name}: {path}")
     if not any(config.get(key) for key in _SPLITS):
         config["test_split"] = ASKED
     return config
+
+
+def _check_metrics(metrics: Any, where: str) -> None:
+    """Refuse what the harness would look for outside itself: `evaluate` runs scripts of the hub, and of folders."""
+    from lm_eval.api import metrics as _registered  # noqa: F401
+    from lm_eval.api.registry import metric_registry
+
+    known = sorted(metric_registry)
+    for metric in metrics if isinstance(metrics, list) else [metrics]:
+        if not isinstance(metric, dict) or not isinstance(metric.get("metric"), str):
+            raise DatasetError(f"{where}: metric_list is a list of objects with `metric`.")
+        if metric.get("hf_evaluate") or metric["metric"] not in known:
+            raise DatasetError(f"{where}: {unknown('metric of the harness', metric['metric'], known)}")
 
 
 def with_documents(

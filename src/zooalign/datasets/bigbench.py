@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from zooalign.closed import Closed
 from zooalign.data import bigbench, questions
 from zooalign.data.attribution import Attribution
+from zooalign.data.downloads import Cached
 from zooalign.data.packages import installed_version
 from zooalign.data.writing import write_samples
 from zooalign.datasets._task_files import read_task_file, with_documents
@@ -23,7 +23,7 @@ KIND = "questions"
 PATHS = ("task_file",)
 
 
-class Options(Closed):
+class Options(Cached):
     """Options of the `bigbench` family."""
 
     questions: Literal["goal_step_wikihow/step_inference", "elementary_math_qa/question_only"] = Field(
@@ -36,9 +36,6 @@ class Options(Closed):
     n: int | None = Field(default=400, ge=1, description="Questions to ask; null: all.")
     examples: int = Field(default=20, ge=0, description="Further questions to take answered examples from.")
     seed: int = Field(default=0, ge=0, description="Seed of the order of questions and of their answers.")
-    cache: str | None = Field(
-        default=None, description="Folder that keeps the archive; null: `.cache` beside the dataset folder."
-    )
 
 
 def fingerprint(options: Options, name: str) -> Any:
@@ -56,8 +53,7 @@ def build(options: Options, folder: Path, report: Report) -> None:
         If the package cannot be fetched, its file is not what it was, or fewer questions are left than asked for.
     """
     name = folder.name
-    cache = Path(options.cache or folder.parent / ".cache")
-    examples = bigbench.examples(options.questions, cache, name, report)
+    examples = bigbench.examples(options.questions, options.cache_beside(folder), name, report)
     config = read_task_file(Path(options.task_file), name)
     rows = _documents(examples, options, name)
     definition, documents = with_documents(config, rows, None, name)

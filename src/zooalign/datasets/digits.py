@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -12,12 +11,8 @@ from zooalign.data.attribution import Attribution
 from zooalign.data.packages import installed_version
 from zooalign.data.records import Label
 from zooalign.data.rendering import png
-from zooalign.data.subsets import Split
-from zooalign.data.writing import write_samples
+from zooalign.data.subsets import Split, write_parts
 from zooalign.progress import Report
-
-if TYPE_CHECKING:
-    import numpy as np
 
 VERSION = 1
 KIND = "labels"
@@ -54,35 +49,23 @@ def build(options: Options, folder: Path, report: Report) -> None:
         If more pictures are asked for than the 1,797 there are.
     """
     import numpy as np
+    from PIL import Image
     from sklearn.datasets import load_digits
 
     pixels, target = load_digits(return_X_y=True)
     grey = np.round(pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)  # (1797, 8, 8), 0 to 255
     labels = [str(digit) for digit in target]
     parts = options.parts(labels, folder.name)
-    write_samples(
-        folder,
-        KIND,
-        _records(grey, labels, parts, options),
-        name=folder.name,
-        description=f"Handwritten digits: {len(parts['train'])} to train on, {len(parts['test'])} to test on.",
-        attribution=_ATTRIBUTION,
-        options=options.model_dump(),
-        family="digits",
-        version=VERSION,
-        packages={k: v for k, v in fingerprint(options, folder.name).items() if v is not None},
-    )
-    report(f"{folder.name}: {sum(map(len, parts.values()))} pictures")
 
+    def record(split: str, i: int) -> Label:
+        small = Image.fromarray(grey[i])
+        large = small.resize((options.size, options.size), Image.Resampling[options.resize_filter.upper()])
+        return Label(f"digits-{i:04d}", png(large.convert("RGB")), labels[i], split, "digits", "CC BY 4.0")
 
-def _records(grey: np.ndarray, labels: list[str], parts: dict[str, list[int]], options: Options) -> Iterator[Label]:
-    from PIL import Image
-
-    for split, rows in parts.items():
-        for i in rows:
-            small = Image.fromarray(grey[i])
-            large = small.resize((options.size, options.size), Image.Resampling[options.resize_filter.upper()])
-            yield Label(f"digits-{i:04d}", png(large.convert("RGB")), labels[i], split, "digits", "CC BY 4.0")
+    write_parts(
+        folder, "Handwritten digits", parts, record, attribution=_ATTRIBUTION, options=options, family="digits",
+        version=VERSION, packages=fingerprint(options, folder.name), report=report,
+    )  # fmt: skip
 
 
 _ATTRIBUTION = (

@@ -5,19 +5,17 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from zooalign.closed import Closed
 from zooalign.data.attribution import Attribution
 from zooalign.data.debian import unpacked
+from zooalign.data.downloads import Cached
 from zooalign.data.records import Label
 from zooalign.data.rendering import grey_png
-from zooalign.data.subsets import check_classes, stratified
-from zooalign.data.writing import write_samples
+from zooalign.data.subsets import check_classes, stratified, write_parts
 from zooalign.errors import DatasetError
 from zooalign.progress import Report
 
@@ -38,7 +36,7 @@ PARTS = {"train": "train", "test": "t10k"}
 LARGEST_BYTES = 100_000_000
 
 
-class Options(Closed):
+class Options(Cached):
     """Options of the `fashion_mnist` family."""
 
     n_train: int | None = Field(
@@ -48,9 +46,6 @@ class Options(Closed):
         default=1000, ge=2, description="Of the 10,000 pictures to test it on, stratified; null: all."
     )
     seed: int = Field(default=0, ge=0, description="Seed of the choice.")
-    cache: str | None = Field(
-        default=None, description="Folder that keeps the Debian package; null: `.cache` beside the dataset folder."
-    )
 
 
 def build(options: Options, folder: Path, report: Report) -> None:
@@ -62,7 +57,7 @@ def build(options: Options, folder: Path, report: Report) -> None:
         If the package cannot be had, one of its files is damaged, or more pictures are asked for than there are.
     """
     name = folder.name
-    files, version = unpacked(PACKAGE, SUBTREE, Path(options.cache or folder.parent / ".cache"), report)
+    files, version = unpacked(PACKAGE, SUBTREE, options.cache_beside(folder), report)
     parts = {split: _part(files, begin) for split, begin in PARTS.items()}
     sizes = {"train": options.n_train, "test": options.n_test}
     rows = {
@@ -71,19 +66,15 @@ def build(options: Options, folder: Path, report: Report) -> None:
     }
     classes = {split: {parts[split][1][i] for i in chosen} for split, chosen in rows.items()}
     check_classes(classes, name, "raise n_train")
-    write_samples(
-        folder,
-        KIND,
-        _records(parts, rows),
-        name=name,
-        description=f"Clothes of 10 classes: {len(rows['train'])} to train on, {len(rows['test'])} to test on.",
-        attribution=_ATTRIBUTION,
-        options=options.model_dump(exclude={"cache"}),
-        family="fashion_mnist",
-        version=VERSION,
-        packages={PACKAGE: version},
-    )
-    report(f"{name}: {sum(map(len, rows.values()))} pictures")
+
+    def record(split: str, i: int) -> Label:
+        images, labels = parts[split]
+        return Label(f"{split}-{i:05d}", grey_png(images[i]), labels[i], split, "fashion-mnist", "MIT")
+
+    write_parts(
+        folder, "Clothes of 10 classes", rows, record, attribution=_ATTRIBUTION, options=options,
+        family="fashion_mnist", version=VERSION, packages={PACKAGE: version}, report=report,
+    )  # fmt: skip
 
 
 def _part(files: Path, begin: str) -> tuple[np.ndarray, list[str]]:
@@ -137,13 +128,6 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
         held = len(data) - start
         raise DatasetError(f"{file} should hold {' x '.join(map(str, shape))} bytes, and holds {held}; {remedy}.")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-
-
-def _records(parts: dict[str, tuple[np.ndarray, list[str]]], rows: dict[str, list[int]]) -> Iterator[Label]:
-    for split, chosen in rows.items():
-        images, labels = parts[split]
-        for i in chosen:
-            yield Label(f"{split}-{i:05d}", grey_png(images[i]), labels[i], split, "fashion-mnist", "MIT")
 
 
 _ATTRIBUTION = (

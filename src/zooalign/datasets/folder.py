@@ -13,9 +13,10 @@ from pydantic import Field
 
 from zooalign.closed import Closed
 from zooalign.data.attribution import Attribution
+from zooalign.data.decoding import decode
 from zooalign.data.records import Pair
 from zooalign.data.rendering import png
-from zooalign.data.samples import AS_WRITTEN, NORMALISED, count, decode
+from zooalign.data.samples import AS_WRITTEN, NORMALISED, count
 from zooalign.data.writing import write_samples
 from zooalign.datasets._tables import read_rows
 from zooalign.errors import DatasetError, unknown

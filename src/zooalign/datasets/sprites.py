@@ -8,7 +8,6 @@ and every label can be read from the picture.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -17,8 +16,7 @@ from pydantic import Field
 from zooalign.data.attribution import Attribution
 from zooalign.data.records import Label
 from zooalign.data.rendering import png
-from zooalign.data.subsets import Split
-from zooalign.data.writing import write_samples
+from zooalign.data.subsets import Split, write_parts
 from zooalign.progress import Report
 
 if TYPE_CHECKING:
@@ -103,26 +101,16 @@ def build(options: Options, folder: Path, report: Report) -> None:
     """
     labels = [Sprite.numbered(i).label(options.task) for i in range(N)]
     parts = options.parts(labels, folder.name)
-    write_samples(
-        folder,
-        KIND,
-        _records(options, parts),
-        name=folder.name,
-        description=f"Sprites, {options.task}: {len(parts['train'])} to train on, {len(parts['test'])} to test on.",
-        attribution=_ATTRIBUTION,
-        options=options.model_dump(),
-        family="sprites",
-        version=VERSION,
-    )
-    report(f"{folder.name}: {sum(map(len, parts.values()))} pictures")
 
+    def record(split: str, i: int) -> Label:
+        sprite = Sprite.numbered(i)
+        picture = png(draw(sprite, options.size).convert("RGB"))
+        return Label(f"sprite-{i:06d}", picture, sprite.label(options.task), split, "sprites", "CC0-1.0")
 
-def _records(options: Options, parts: dict[str, list[int]]) -> Iterator[Label]:
-    for split, rows in parts.items():
-        for i in rows:
-            sprite = Sprite.numbered(i)
-            picture = png(draw(sprite, options.size).convert("RGB"))
-            yield Label(f"sprite-{i:06d}", picture, sprite.label(options.task), split, "sprites", "CC0-1.0")
+    write_parts(
+        folder, f"Sprites, {options.task}", parts, record, attribution=_ATTRIBUTION, options=options,
+        family="sprites", version=VERSION, packages={}, report=report,
+    )  # fmt: skip
 
 
 def draw(sprite: Sprite, size: int) -> Image.Image:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from zooalign.closed import Closed
 from zooalign.data.attribution import Attribution
 from zooalign.data.captions import mild, plain
 from zooalign.data.debian import unpacked
+from zooalign.data.downloads import Cached
 from zooalign.data.records import Pair
 from zooalign.data.rendering import NearDuplicates, is_blank, on_white, png, render_svg
 from zooalign.data.samples import Alternative
@@ -49,15 +49,11 @@ SMALLEST_PX = 40
 THINNEST = 6  # longer side by shorter side
 
 
-class Options(Closed):
+class Options(Cached):
     """Options of the `pictures` family."""
 
     n: int = Field(default=1024, ge=2, description="Number of pairs.")
     size: int = Field(default=224, ge=32, le=1024, description="Side of the square pictures in px.")
-    cache: str | None = Field(
-        default=None,
-        description="Folder that keeps the Debian packages; null: `.cache` beside the dataset folder.",
-    )
 
 
 @dataclass
@@ -85,7 +81,7 @@ def build(options: Options, folder: Path, report: Report) -> None:
     confound (style differs); it is stored, and so is whether a picture is a photograph or a drawing.
     236 MB are downloaded once.
     """
-    cache = Path(options.cache) if options.cache else folder.parent / ".cache"
+    cache = options.cache_beside(folder)
     folders, versions = {}, {}
     for package, (subtree, tested) in PACKAGES.items():
         folders[package], versions[package] = unpacked(package, subtree, cache, report)
