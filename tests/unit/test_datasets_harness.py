@@ -24,6 +24,12 @@ metric_list: [{metric: acc}]
 """
 
 
+# Anchors that stand for 9^9 values.
+BOMB = "description: &0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"gen_prefix{i}: &{i} [{', '.join([f'*{i - 1}'] * 9)}]\n" for i in range(1, 9)
+)
+
+
 def build(folder, yaml=YAML, lines=('{"text": "q", "choices": ["a", "b"], "label": 1}',), **options):
     (folder / "task.yaml").write_text(yaml)
     (folder / "rows.jsonl").write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
@@ -47,6 +53,9 @@ def test_a_task_file_and_its_documents_become_a_dataset(tmp_path):
     ("change", "message"),
     [
         ({"yaml": "task: a\nprocess_docs: !function utils.run\n"}, r"task\.yaml: .*no !function"),
+        ({"yaml": YAML + "task: twice\n"}, "duplicate key 'task'"),
+        ({"yaml": YAML + "- a list\n"}, "not valid YAML"),
+        ({"yaml": YAML + BOMB}, "anchors stand for more than"),
         ({"yaml": "output_type: multiple_choice\n"}, r"task\.yaml: `task` is missing"),
         ({"yaml": YAML + "include: other.yaml\n"}, "unknown key of a task file 'include'"),
         ({"yaml": YAML + "unsafe_code: true\n"}, "unknown key of a task file 'unsafe_code'"),
@@ -61,6 +70,7 @@ def test_a_task_file_and_its_documents_become_a_dataset(tmp_path):
         ({"yaml": YAML.replace("[{metric: acc}]", "acc")}, "a list of objects with `metric`"),
         ({"yaml": YAML + "fewshot_split: train\n"}, "no document has split 'train', which the task's fewshot_split"),
         ({"lines": ['{"text": 1']}, r"rows\.jsonl, line 1: not valid JSON"),
+        ({"lines": ['{"text": "a", "text": "b"}']}, "line 1: not valid JSON .*'text' occurs twice"),
         ({"lines": ['{"text": NaN}']}, "line 1: not valid JSON .*NaN"),
         ({"lines": ["[" * 100000]}, "line 1: not valid JSON"),
         ({"lines": ['{"a": 1}', "[1]"]}, "line 2: expected an object"),

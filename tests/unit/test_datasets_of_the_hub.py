@@ -26,7 +26,6 @@ from zooalign.data.build import build_dataset
 
 from .hub_server import serve
 
-
 BUILD = """\
 import json, sys
 from pathlib import Path

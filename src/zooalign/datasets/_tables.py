@@ -101,12 +101,20 @@ def json_lines(text: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, parse_constant=_no_number)
+            row = json.loads(line, parse_constant=_no_number, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
             raise DatasetError(f"{where}, line {number}: not valid JSON ({error}).") from error
         if not isinstance(row, dict):
             raise DatasetError(f"{where}, line {number}: expected an object, one per line.")
         yield number, row
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} occurs twice")
+    return dict(pairs)
 
 
 def _no_number(text: str) -> Any:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from zooalign.errors import DatasetError, unknown
+from zooalign.config.reading import read_yaml
+from zooalign.errors import ConfigError, DatasetError, unknown
 
 # A part that a document without `split` belongs to, and what a task file without splits asks.
 ASKED = "test"
@@ -34,13 +33,10 @@ def read_task_file(path: Path, name: str) -> dict[str, Any]:
         key that is not data, or no name.
     """
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatasetError(f"{name}: {path}: cannot be read ({error.strerror}); check options.task_file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise DatasetError(f"{name}: {path}: {why}. A task file is plain YAML: no !function, no code.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("task"), str):
+        config = read_yaml(path)
+    except ConfigError as error:
+        raise DatasetError(f"{name}: {error} A task file is plain YAML: no !function, no code.") from error
+    if not isinstance(config.get("task"), str):
         raise DatasetError(f"{name}: {path}: `task` is missing; name the task there.")
     config = {key: value for key, value in config.items() if key not in _NOT_USED}
     for key in config:
