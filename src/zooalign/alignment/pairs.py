@@ -24,10 +24,6 @@ class Pair:
     y: str
     comparison: str
 
-    def partner(self, model: str) -> str:
-        """The other model."""
-        return self.y if model == self.x else self.x
-
 
 def all_pairs(modalities: Mapping[str, str], comparisons: Iterable[str]) -> list[Pair]:
     """Every pair that the comparisons ask for, each once, sorted.

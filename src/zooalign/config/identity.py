@@ -186,9 +186,7 @@ def result_digest(
     missing = [sweep.failures, sweep.left_out]
     elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []
     tags = [_tagged(sweep.models)] if getattr(made_by, "READS_TAGS", False) else []
-    asked = (
-        [[[row.id, row.kind] for row in sweep.config.capabilities]] if getattr(made_by, "READS_ASKED", False) else []
-    )
+    asked = [_asked(sweep)] if getattr(made_by, "READS_ASKED", False) else []
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
         *tags, *asked, *elsewhere, *_raised(*RESULTS[kind]),

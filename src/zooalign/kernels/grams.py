@@ -96,18 +96,6 @@ def inner_products(a: F32, b: F32, first: int, out: F64) -> None:
             out[i, j] = partial[i, j]
 
 
-@compiled(fastmath=VECTORISED)
-def squared_norms(a: F32, first: int, out: F64) -> None:
-    """out[i] = |a[i, first:]|^2 in float64."""
-    for i in range(a.shape[0]):
-        row = a[i]
-        total = 0.0
-        for p in range(first, row.shape[0]):
-            v = np.float64(row[p])
-            total += v * v
-        out[i] = total
-
-
 @compiled()
 def unpack(packed: F32, diagonal: bool, full: F32) -> None:
     """Full (n, n) symmetric from [diagonal |] upper triangle row by row; entries keep their packed scale."""
