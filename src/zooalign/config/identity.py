@@ -29,7 +29,20 @@ INPUTS = {
 }
 # Modules besides tables and figures themselves that determine what is in them.
 _READ = tuple(
-    f"results.{name}" for name in ("external", "findings", "intervals", "means", "populations", "read", "solved")
+    f"results.{name}"
+    for name in (
+        "answer",
+        "external",
+        "findings",
+        "header",
+        "intervals",
+        "latex",
+        "means",
+        "populations",
+        "publishing",
+        "read",
+        "solved",
+    )
 )
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
 
@@ -185,11 +198,10 @@ def result_digest(
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
     elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []
-    tags = [_tagged(sweep.models)] if getattr(made_by, "READS_TAGS", False) else []
-    asked = [_asked(sweep)] if getattr(made_by, "READS_ASKED", False) else []
+    said = [_tagged(sweep.models), _asked(sweep), sweep.config.preparation.model_dump(), sweep.config.extraction.text]
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
-        *tags, *asked, *elsewhere, *_raised(*RESULTS[kind]),
+        said, *elsewhere, *_raised(*RESULTS[kind]),
     )  # fmt: skip
 
 

@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from zooalign.config.identity import result_digest
 from zooalign.config.sweep import Sweep
-from zooalign.progress import Report
 from zooalign.errors import StoreError
+from zooalign.layout import Layout
+from zooalign.progress import Report
 from zooalign.provenance import file_sha256, package_versions, read_object, stamp
 from zooalign.registry import plugin
 from zooalign.results.means import ShownAlignment
+from zooalign.results.publishing import Header, publish
 from zooalign.storage.atomic import write_json
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
+    from zooalign.data.samples import Samples
     from zooalign.results.read import Documents
 
 VERSION = 1  # part of the digest of what this module determines
@@ -53,6 +57,19 @@ class Findings:
     sweep: Sweep
     row_paths: tuple[Path, ...]
     capability_paths: tuple[Path, ...]
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything lies."""
+        return Layout(Path(self.sweep.config.results))
+
+    @cached_property
+    def header(self) -> Header:
+        """What stands above every table: the answer, and what the numbers depend on."""
+        from zooalign.results.answer import sentences
+        from zooalign.results.header import settings
+
+        return Header(sentences(self), settings(self))
 
     @cached_property
     def _inputs(self) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
@@ -95,10 +112,42 @@ class Findings:
         """One line per pair, dataset, metric and k, without layer matrices and terms."""
         import pandas as pd
 
-        from zooalign.results.read import read_row_file
+        from zooalign.results.read import read_light_rows
 
-        parts = [read_row_file(p).drop_columns(["matrix", "terms"]).to_pandas() for p in self.row_paths]
+        parts = [read_light_rows(path) for path in self.row_paths]
         return pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
+
+    def matrices(self, dataset: str, metric: str, k: int, comparison: str) -> dict[tuple[str, str], np.ndarray]:
+        """Scores of all layer pairs, (layers of x, layers of y) each, by pair of models (float32; k = 0 for none)."""
+        from zooalign.results.read import read_arrays
+
+        layers = {(x, y): shape for x, y, *shape in self._shapes(dataset, metric, k, comparison)}
+        flat = read_arrays(self._rows_of(dataset), "matrix", metric, k, comparison)
+        return {pair: values.reshape(layers[pair]) for pair, values in flat.items()}
+
+    def terms(self, dataset: str, metric: str, k: int, comparison: str) -> dict[tuple[str, str], np.ndarray]:
+        """What each sample adds to the score at the best layers, (samples,) each, by pair of models.
+
+        Empty for a metric that is no mean over samples.
+        """
+        from zooalign.results.read import read_arrays
+
+        return read_arrays(self._rows_of(dataset), "terms", metric, k, comparison)
+
+    def _rows_of(self, dataset: str) -> list[Path]:
+        return [path for path in self.row_paths if path.parent.name == dataset]
+
+    def _shapes(self, dataset: str, metric: str, k: int, comparison: str) -> Iterable[tuple[str, str, int, int]]:
+        rows = self.alignment
+        rows = rows[(rows["dataset"] == dataset) & (rows["metric"] == metric) & (rows["k"] == k)]
+        rows = rows[rows["comparison"] == comparison]
+        return zip(*(rows[name] for name in ("model_x", "model_y", "n_layers_x", "n_layers_y")), strict=True)
+
+    def samples(self, dataset: str) -> Samples:
+        """The samples of a dataset, in the order of the terms."""
+        from zooalign.data.samples import open_samples
+
+        return open_samples(self.layout.dataset(dataset))
 
     @cached_property
     def capability(self) -> pd.DataFrame:
@@ -175,7 +224,7 @@ def make_result(
     files = [Path(file) for file in files]
     stem = Path(str(files[0]).removesuffix(files[0].suffix))
     if kind == "tables":
-        plugin("tables", name, "table").write(findings, stem)
+        publish(plugin("tables", name, "table").table(findings), findings.header, stem)
     else:
         plugin("figures", name, "figure").draw(findings, dataset, stem)
     about = {file.name: [file.stat().st_size, file_sha256(file)] for file in files}

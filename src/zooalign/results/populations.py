@@ -21,6 +21,7 @@ MIN_MODELS, MIN_FAMILIES = 4, 5
 REPLICATES, SEED, LEVEL = 2000, 0, 0.95
 
 RELEASED, WITH_INTERVENTIONS = "released", "released and interventions"
+UNIMODAL, CROSS_MODAL = "not trained with the other modality", "trained with the other modality"
 
 
 class Trend(NamedTuple):
@@ -142,8 +143,8 @@ def populations(models: Sequence[ModelSpec]) -> Iterator[tuple[str, list[str]]]:
 
 def _tags(models: Sequence[ModelSpec]) -> Mapping[str, Callable[[ModelSpec], bool]]:
     found: dict[str, Callable[[ModelSpec], bool]] = {
-        "trained with the other modality": is_cross_modal,
-        "not trained with the other modality": lambda m: not is_cross_modal(m),
+        CROSS_MODAL: is_cross_modal,
+        UNIMODAL: lambda m: not is_cross_modal(m),
         "fine-tuned": lambda m: m.training is not None and m.training.fine_tuned_on is not None,
         "not fine-tuned": lambda m: m.training is not None and m.training.fine_tuned_on is None,
     }
@@ -171,5 +172,5 @@ def partner_populations(models: Sequence[ModelSpec]) -> Iterator[tuple[str, list
     cross = [m.id for m in released if is_cross_modal(m)]
     yield "all", [m.id for m in released]
     if cross and len(cross) < len(released):
-        yield "not trained with the other modality", [m.id for m in released if m.id not in cross]
-        yield "trained with the other modality", cross
+        yield UNIMODAL, [m.id for m in released if m.id not in cross]
+        yield CROSS_MODAL, cross

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,9 +14,11 @@ from pydantic import ValidationError
 from zooalign.alignment.table import is_whole, table_schema
 from zooalign.capability._record import CapabilityRecord
 from zooalign.errors import StoreError
+from zooalign.provenance import file_sha256, read_object
 from zooalign.results.frames import capability_rows
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
@@ -53,20 +56,91 @@ def read_row_file(path: Path) -> pa.Table:
         names the file, the column and the pair.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     schema = table_schema()
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
-        missing = [name for name in schema.names if name not in table.column_names]
-        if missing:
-            raise StoreError(f"{path}: column {missing[0]!r} is missing. {_AGAIN}", path)
         whole = is_whole(table)
-        table = table.select(schema.names).replace_schema_metadata(None).cast(schema)
+        table = _typed(table, path, schema.names)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path) from error
-    for name in schema.names:
+    _check_values(table, path)
+    if not whole:
+        raise StoreError(f"{path}: its content changed since it was written. {_AGAIN}", path)
+    return table
+
+
+def read_light_rows(path: Path) -> pd.DataFrame:
+    """An alignment row file without its heavy columns (matrix, terms), which are not read from the disk.
+
+    Raises
+    ------
+    StoreError
+        As :func:`read_row_file`; that the file is as it was written is seen by its receipt, where that has a digest.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    _check_unchanged(path)
+    try:
+        light = pq.ParquetFile(path, page_checksum_verification=True).read(columns=_light())
+        table = _typed(light, path, _light())
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path) from error
+    _check_values(table, path)
+    return table.to_pandas()
+
+
+def read_arrays(
+    paths: Iterable[Path], column: str, metric: str, k: int, comparison: str
+) -> dict[tuple[str, str], np.ndarray]:
+    """One heavy column (matrix or terms) of the lines of one metric, k and comparison, by pair; none where empty.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read, or changed since it was written.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found: dict[tuple[str, str], np.ndarray] = {}
+    for path in paths:
+        _check_unchanged(path)
+        wanted = (pc.field("metric") == metric) & (pc.field("k") == k) & (pc.field("comparison") == comparison)
+        try:
+            table = pq.read_table(
+                path, columns=["model_x", "model_y", column], filters=wanted, page_checksum_verification=True
+            )
+        except (OSError, pa.ArrowException) as error:
+            said = " ".join(str(error).split())
+            raise StoreError(f"{path}: not a table of alignment ({said}). {_AGAIN}", path) from error
+        for x, y, values in zip(*(table[name] for name in table.column_names), strict=True):
+            if values.is_valid:
+                found[x.as_py(), y.as_py()] = values.values.to_numpy()
+    return found
+
+
+def _light() -> list[str]:
+    return [name for name in table_schema().names if name not in ("matrix", "terms")]
+
+
+def _typed(table: pa.Table, path: Path, names: list[str]) -> pa.Table:
+    import pyarrow as pa
+
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise StoreError(f"{path}: column {missing[0]!r} is missing. {_AGAIN}", path)
+    schema = pa.schema([table_schema().field(name) for name in names])
+    return table.select(names).replace_schema_metadata(None).cast(schema)
+
+
+def _check_values(table: pa.Table, path: Path) -> None:
+    import pyarrow.compute as pc
+
+    for name in table.column_names:
         if name not in ("chance", "tied_x", "tied_y", "matrix", "terms") and table[name].null_count:
             raise StoreError(f"{path}: column {name!r} has empty fields. {_AGAIN}", path)
     finite = pc.call_function("is_finite", [table["score"]]).combine_chunks()
@@ -74,17 +148,29 @@ def read_row_file(path: Path) -> pa.Table:
         row = finite.index(False).as_py()
         pair = f"{table['model_x'][row].as_py()} and {table['model_y'][row].as_py()}"
         raise StoreError(f"{path}: the {table['metric'][row].as_py()} of {pair} is not finite. {_AGAIN}", path)
-    if not whole:
+
+
+def _check_unchanged(path: Path) -> None:
+    """As :func:`_unchanged`, once per state of the file."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise StoreError(f"{path}: not a table of alignment ({error.strerror}). {_AGAIN}", path) from error
+    _unchanged(path, state.st_mtime_ns, state.st_size)
+
+
+@cache
+def _unchanged(path: Path, modified_ns: int, size: int) -> None:
+    """Refuse a row that is not the one its receipt is of; without a receipt the digest in the file decides."""
+    del modified_ns, size
+    try:
+        recorded = read_object(path.with_name(f"{path.stem}.receipt.json"))["sha256"]
+    except (OSError, ValueError, KeyError):
+        read_row_file(path)
+        return
+    if file_sha256(path) != recorded:
+        read_row_file(path)  # says what is wrong with it, where that can be told
         raise StoreError(f"{path}: its content changed since it was written. {_AGAIN}", path)
-    return table
-
-
-def read_alignment(path: Path | str) -> pd.DataFrame:
-    """Columns of alignment.parquet but for the heavy ones (matrix, terms), one row per pair, metric and k."""
-    import pyarrow.parquet as pq
-
-    light = [name for name in table_schema().names if name not in ("matrix", "terms")]
-    return pq.ParquetFile(path).read(columns=light).to_pandas()
 
 
 def read_capability(paths: Iterable[Path | str]) -> pd.DataFrame:

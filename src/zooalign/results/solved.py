@@ -9,10 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from zooalign.results.frames import CapabilityRow
+from zooalign.results.frames import CapabilityRow, ModelRow, capability_rows, model_rows
 from zooalign.results.intervals import SHARE
+from zooalign.results.means import trained
+from zooalign.results.read import check_models
+
+if TYPE_CHECKING:
+    from zooalign.results.findings import Findings
 
 VERSION = 1  # part of the digest of what this module determines
 
@@ -57,6 +62,15 @@ class Solved(NamedTuple):
     bin: str
 
 
+class Compared(NamedTuple):
+    """The models of a modality, their accuracies by task and model, the tasks, and what each model solves."""
+
+    models: list[ModelRow]
+    values: dict[str, dict[str, CapabilityRow]]
+    tasks: Tasks
+    solved: dict[str, Solved | None]
+
+
 class Alike(NamedTuple):
     """Mean alignment of the pairs among some models; NaN without a pair, an error for three models or more."""
 
@@ -64,6 +78,24 @@ class Alike(NamedTuple):
     pairs: int
     mean: float
     standard_error: float
+
+
+def by_modality(findings: Findings) -> dict[str, Compared]:
+    """What the models of each modality that has tasks solve.
+
+    Released models set the best of a task, and only tasks that all of them have count (but for models without any
+    accuracy).
+    """
+    check_models(findings.models)
+    found: dict[str, Compared] = {}
+    for modality in ("vision", "language"):
+        here = [row for row in model_rows(findings.models) if row.modality == modality]
+        values = accuracies(capability_rows(findings.capability), [row.id for row in here])
+        if values:
+            tasks = tasks_of(values, trained(findings.models, modality))
+            solve = {row.id: solved(tasks, values, row.id) for row in here}
+            found[modality] = Compared(here, values, tasks, solve)
+    return found
 
 
 def accuracies(rows: Iterable[CapabilityRow], models: Iterable[str]) -> dict[str, dict[str, CapabilityRow]]:

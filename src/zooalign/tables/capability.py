@@ -1,13 +1,11 @@
-"""Every capability of every model, a line each: results/tables/capability.parquet, .csv and .md."""
+"""Every capability of every model, a row each, with its interval and source."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from zooalign.closed import Closed
 from zooalign.results.external import MEASURED
 from zooalign.results.frames import (
     CONTROL_MARK,
@@ -16,28 +14,49 @@ from zooalign.results.frames import (
     ModelRow,
     capability_rows,
     model_rows,
+    where,
 )
 from zooalign.results.intervals import Interval, of_ratio, of_value
-from zooalign.results.markdown import head, line, number, with_error
+from zooalign.results.markdown import number, with_error
 from zooalign.results.populations import LEVEL, REPLICATES
+from zooalign.results.publishing import Column, Shown, Table
 from zooalign.results.read import Documents, check_models
-from zooalign.storage.atomic import replacing, write_bytes, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from zooalign.results.findings import Findings
 
-VERSION = 1
-SUFFIXES = (".parquet", ".csv", ".md")
-# What the sweep asks for decides which lines say that there is none.
-READS_ASKED = True
+VERSION = 2
 
 _BITS = "bits/byte"
 
-
-class Options(Closed):
-    """There is nothing to set: every capability of the sweep is listed."""
+_COLUMNS = (
+    Column("capability", "what was measured; empty for a model that is not in the sweep"),
+    Column("model", "model"),
+    Column("family", "models that have more in common than the modality"),
+    Column("modality", "vision or language"),
+    Column("control", "whether it was never trained"),
+    Column("intervention", "how it was changed on purpose; empty as released"),
+    Column("value", "the capability", "column unit"),
+    Column("standard_error", "of the value", "column unit"),
+    Column("low", f"lower end of the {LEVEL:.0%} interval", "column unit"),
+    Column("high", f"upper end of the {LEVEL:.0%} interval", "column unit"),
+    Column("interval", "how the interval was found"),
+    Column("n", "samples or documents; 0 where that is not known"),
+    Column("unit", "unit of the value"),
+    Column("higher_is_better", "which way the capability counts"),
+    Column("source", "where the value is from"),
+    Column("reason", "why there is no value"),
+)
+_NOTES = (
+    "± is one standard error, n the number of samples or documents; 0 where it is not known.",
+    f"Intervals are {LEVEL:.0%}, of the samples that were tested, not of the training: Wilson's for a share of "
+    f"samples, quantiles of {REPLICATES:,} resamples of the documents for bits per byte, 1.96 standard errors else.",
+    "A capability in bits per byte has further rows `1 - {capability}`: the axis of the paper.",
+    f"{CONTROL_MARK} marks random controls, {INTERVENTION_MARK} interventions: models changed on purpose.",
+    "A model without a number cannot have it, or failed; the last column says which.",
+)
 
 
 class _Line(NamedTuple):
@@ -61,28 +80,43 @@ class _Line(NamedTuple):
     reason: str
 
 
-def write(findings: Findings, path: Path) -> None:
-    """Write `path`.parquet, .csv and .md from what a sweep found."""
-    files = (Path(f"{path}{suffix}") for suffix in SUFFIXES)
-    make(
-        findings.capability, findings.models, *files, sources=findings.sources, documents=findings.documents,
+def table(findings: Findings) -> Table:
+    """Return every capability of every model; what cannot be had has no number and a reason."""
+    frame = rows(
+        findings.capability, findings.models, sources=findings.sources, documents=findings.documents,
         absent=_absent(findings), left_out=findings.sweep.left_out,
     )  # fmt: skip
+    marks = {row.id: row.mark for row in model_rows(findings.models)}
+    elsewhere, listed = where(frame, "capability", ""), frame.loc[frame["capability"] != ""]
+    return Table(
+        "Capability of every model",
+        frame,
+        _COLUMNS,
+        (
+            Shown("model", lambda row: row["model"] + marks.get(row["model"], "")),
+            Shown("family", "family"),
+            Shown("value", lambda row: with_error(row["value"], row["standard_error"])),
+            Shown(f"{LEVEL:.0%} interval", _interval),
+            Shown("n", lambda row: "" if row["reason"] else f"{row['n']:,}"),
+            Shown("source", "source"),
+            Shown("missing", "reason"),
+        ),
+        [*_NOTES, *(f"{name}: {why}." for name, why in zip(elsewhere["model"], elsewhere["reason"], strict=True))],
+        section=_section,
+        rows_shown=_best_first(listed),
+    )
 
 
-def make(
+def rows(
     capability: pd.DataFrame,
     models: pd.DataFrame,
-    parquet_path: Path | str,
-    csv_path: Path | str,
-    md_path: Path | str,
     *,
     sources: Mapping[tuple[str, str], str] | None = None,
     documents: Mapping[tuple[str, str], Documents] | None = None,
     absent: Iterable[tuple[str, str, str]] = (),
     left_out: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """List every capability of every model, and write the list three times.
+    """List every capability of every model.
 
     Parameters
     ----------
@@ -90,8 +124,6 @@ def make(
         As `zooalign.results.read.read_capability` gives it.
     models : DataFrame
         id, modality, family, objective, causal, control, intervention: every model of the sweep.
-    parquet_path, csv_path, md_path : path
-        Where to write.
     sources : mapping, optional
         Where a value is from, by capability and model; "measured" unless given.
     documents : mapping, optional
@@ -99,14 +131,13 @@ def make(
     absent : iterable of (capability, model, reason), optional
         What is asked for and cannot be had.
     left_out : mapping of str to str, optional
-        Models of the zoo that are not in the sweep, with the reason; a line each, without a capability.
+        Models of the zoo that are not in the sweep, with the reason; a row each, without a capability.
 
     Returns
     -------
     DataFrame
-        As written, sorted by capability and model. `low` to `high` is the 95 % interval and `interval` says how it
-        was found. A capability in bits per byte has further lines `1 - {capability}`: the paper's axis. Where
-        there is no value there is no number, and `reason` says why.
+        Sorted by capability and model. `low` to `high` is the 95 % interval and `interval` says how it was found.
+        Where there is no value there is no number, and `reason` says why.
 
     Raises
     ------
@@ -117,20 +148,17 @@ def make(
 
     check_models(models)
     by_id = {row.id: row for row in model_rows(models)}
-    rows = [row for row in capability_rows(capability) if row.model in by_id]
-    lines = list(_measured(rows, by_id, sources or {}, documents or {}))
+    known = [row for row in capability_rows(capability) if row.model in by_id]
+    lines = list(_measured(known, by_id, sources or {}, documents or {}))
     lines += [_without(by_id[model], name, reason) for name, model, reason in absent]
     lines += [
         _without(ModelRow(name, "", "", "", False, False, ""), "", f"not in the sweep: {why}")
         for name, why in (left_out or {}).items()
     ]
     lines.sort(key=lambda row: (row.capability, row.model))
-    table = pd.DataFrame(lines, columns=list(_Line._fields))
-    table["higher_is_better"] = table["higher_is_better"].astype("boolean")
-    _write_parquet(table, Path(parquet_path))
-    write_bytes(csv_path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
-    write_text(md_path, _markdown(lines, by_id))
-    return table
+    frame = pd.DataFrame(lines, columns=list(_Line._fields))
+    frame["higher_is_better"] = frame["higher_is_better"].astype("boolean")
+    return frame
 
 
 def _absent(findings: Findings) -> Iterator[tuple[str, str, str]]:
@@ -176,54 +204,27 @@ def _without(model: ModelRow, capability: str, reason: str) -> _Line:
     return _Line(*about, nan, nan, nan, nan, "", 0, "", None, "", reason)
 
 
-def _write_parquet(table: pd.DataFrame, path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with replacing(path) as staged:
-        content = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-        pq.write_table(content, staged, compression="zstd")
+def _interval(row: Mapping[str, Any]) -> str:
+    return "" if math.isnan(row["low"]) else f"{number(row['low'])} to {number(row['high'])}"
 
 
-def _markdown(lines: Sequence[_Line], models: Mapping[str, ModelRow]) -> str:
-    """Write the table for people: a section per capability, best first, then what cannot be had."""
-    text = ["# Capabilities", ""]
-    for name in dict.fromkeys(row.capability for row in lines if row.capability):
-        part = [row for row in lines if row.capability == name]
-        values = [row for row in part if not row.reason]
-        about = values[0] if values else part[0]
-        direction = f" ({about.unit}, {'higher' if about.higher_is_better else 'lower'} is better)" if values else ""
-        text += [f"## {name}{direction}", ""]
-        text += head(["model", "family", "value", f"{LEVEL:.0%} interval", "n", "source", "missing"])
-        sign = -1 if about.higher_is_better else 1
-        values.sort(key=lambda row: (sign * row.value, row.model))
-        text += [line(_cells(row, models)) for row in [*values, *(row for row in part if row.reason)]]
-        text.append("")
-    elsewhere = [row for row in lines if not row.capability]
-    text += [
-        "## How to read it",
-        "",
-        "- ± is one standard error, n the number of samples or documents; 0 where it is not known.",
-        f"- Intervals are {LEVEL:.0%}, of the samples that were tested, not of the training: Wilson's for a share of",
-        f"  samples, quantiles of {REPLICATES:,} resamples of the documents for bits per byte, 1.96 standard errors",
-        "  otherwise.",
-        f"- {CONTROL_MARK} marks random controls, {INTERVENTION_MARK} interventions: models changed on purpose.",
-        "- A model without a number cannot have it, or failed; the last column says which.",
-        *(f"- {row.model}: {row.reason}." for row in elsewhere),
-    ]
-    return "\n".join(text) + "\n"
+def _section(row: Mapping[str, Any]) -> str:
+    return f"{row['capability']}{row['direction']}"
 
 
-def _cells(row: _Line, models: Mapping[str, ModelRow]) -> list[str]:
-    interval = "" if math.isnan(row.low) else f"{number(row.low)} to {number(row.high)}"
-    n = "" if row.reason else f"{row.n:,}"
-    mark = models[row.model].mark
-    return [
-        row.model + mark,
-        row.family,
-        with_error(row.value, row.standard_error),
-        interval,
-        n,
-        row.source,
-        row.reason,
-    ]
+def _best_first(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of each capability with the best first and those without a value last, and which way it counts."""
+    import pandas as pd
+
+    parts = []
+    for _, part in frame.groupby("capability", sort=True):
+        known, absent = where(part, "reason", ""), part.loc[part["reason"] != ""]
+        if len(known):
+            up = bool(known["higher_is_better"].iloc[0])
+            said = f" ({known['unit'].iloc[0]}, {'higher' if up else 'lower'} is better)"
+            known = known.sort_values(["value", "model"], ascending=[not up, True], kind="stable")
+            part = pd.concat([known, absent]).assign(direction=said)
+        else:
+            part = part.assign(direction="")
+        parts.append(part)
+    return pd.concat(parts) if parts else frame.assign(direction="")

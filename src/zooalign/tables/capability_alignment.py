@@ -1,104 +1,100 @@
-"""Capability beside alignment, a row per model: results/tables/capability_alignment.csv and .md."""
+"""Capability beside alignment, a row per model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zooalign.results.frames import capability_rows, model_rows, n_samples, where
-from zooalign.results.markdown import head, is_absent, line, number, with_error
+from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, capability_rows, model_rows, where
+from zooalign.results.markdown import with_error
 from zooalign.results.means import OTHER, ShownAlignment, mean_over, partners, scores, select, trained
+from zooalign.results.publishing import Column, Shown, Table
 from zooalign.results.read import check_models, failures
-from zooalign.storage.atomic import write_bytes, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from zooalign.results.findings import Findings
 
-VERSION = 2
-SUFFIXES = (".csv", ".md")
+VERSION = 3
+
+_MODEL = (
+    Column("id", "model"),
+    Column("modality", "vision or language"),
+    Column("family", "models that have more in common than the modality"),
+    Column("objective", "what it was trained for"),
+    Column("control", "whether it was never trained"),
+    Column("intervention", "how it was changed on purpose; empty as released"),
+)
+_NOTES = (
+    f"{CONTROL_MARK} marks random controls, never trained; {INTERVENTION_MARK} interventions, models changed "
+    "on purpose. They are in no mean and have no rank.",
+    "A model is not in its own mean; one without any score is in no mean. A mean over fewer partners than others have "
+    "says so in the last column and gets no rank: over other partners, values do not compare.",
+    "Rank 1 is the highest mean with the other modality among the released models of a modality.",
+    "± is one standard error. An empty field is a value that there is not; the last column says why.",
+)
 
 
-# All of it from the configuration.
-Options = ShownAlignment
+def table(findings: Findings) -> Table:
+    """Return the capabilities of every model beside its mean alignment with each modality."""
+    options, capability = findings.shown, findings.capability
+    failed = {m.id: findings.sweep.failed_with(m.id) for m in findings.sweep.models}
+    frame = rows(findings.alignment, capability, findings.models, options, failed)
+    units = {r.capability: (r.unit, r.higher_is_better) for r in capability_rows(capability)}
+    return Table(
+        "Capability and alignment of every model",
+        frame,
+        list(_columns(units, options.datasets)),
+        list(_shown(units, options.datasets)),
+        [*_NOTES, *_who(findings), *_left_out(findings)],
+        section=lambda row: f"{row['modality'].capitalize()} models",
+    )
 
 
-def write(findings: Findings, path: Path) -> None:
-    """Write `path`.csv and `path`.md from what a sweep found."""
-    options = findings.shown
-    files = (Path(f"{path}{suffix}") for suffix in SUFFIXES)
-    sweep = findings.sweep
-    not_built = {f"dataset {name}": why for name, why in sweep.failures.get("build_dataset", {}).items()}
-    failed = {m.id: sweep.failed_with(m.id) for m in sweep.models}
-    left_out = {**sweep.left_out, **not_built}
-    make(
-        findings.alignment, findings.capability, findings.models, options, *files, left_out=left_out, failed=failed,
-        elsewhere=findings.elsewhere(),
-    )  # fmt: skip
-
-
-def make(
+def rows(
     alignment: pd.DataFrame,
     capability: pd.DataFrame,
     models: pd.DataFrame,
-    options: Options,
-    csv_path: Path | str,
-    md_path: Path | str,
-    left_out: Mapping[str, str] | None = None,
+    options: ShownAlignment,
     failed: Mapping[str, Sequence[str]] | None = None,
-    elsewhere: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
-    """Join capability with alignment and write the table twice, for programs and for people.
+    """Join capability with alignment.
 
     Parameters
     ----------
     alignment : DataFrame
-        Columns of alignment.csv.
+        As `Findings.alignment`.
     capability : DataFrame
         As `zooalign.results.read.read_capability` gives it.
     models : DataFrame
         id, modality, family, objective, causal, control, intervention: every model of the sweep.
-    options : Options
+    options : ShownAlignment
         Metric, k and datasets.
-    csv_path, md_path : path
-        Where to write.
-    left_out : mapping of str to str, optional
-        Models of the zoo that are not in the sweep, with the reason; named below the table for people.
     failed : mapping of str to sequence of str, optional
         What failed, by model; then `reason` says that and nothing else.
-    elsewhere : mapping of str to int, optional
-        Number of values by source and capability that were measured elsewhere; named below the table for people.
 
     Returns
     -------
     DataFrame
-        As written to the CSV, with numbers: id, modality, family, objective, control, intervention (empty for a
-        model as it was released); value and standard error per capability; and per dataset D
+        id, modality, family, objective, control, intervention (empty for a model as it was released); value and
+        standard error per capability; and per dataset D
         `D_other` - mean score with the trained models of the other modality, `D_other_n` - how many,
         `D_rank` - 1 is the best of the trained models of this modality,
         `D_within` - mean score with the trained models of the same modality but itself, `D_within_n`;
-        last `reason`: what is missing and why.
+        last `reason`: what is missing and why. Sorted by modality (vision first), trained before interventions and
+        controls, rank, id.
 
     Raises
     ------
     StoreError
         If the metric, k or dataset is not in the alignment table, or `models` cannot be joined.
-
-    Notes
-    -----
-    Random controls and interventions are in no mean; they have means of their own, and no rank. A mean over
-    fewer partners than others have says so in `reason` and gets no rank: over other partners, values do not
-    compare. Rows are sorted by modality (vision first), trained before interventions and controls, rank, id.
-    The same inputs in whatever order give the same bytes; values have 6 decimals.
     """
     import pandas as pd
 
     check_models(models)
     datasets = list(options.datasets)
-    capabilities = sorted(set(capability["capability"]))
-    rows = {
+    found: dict[str, dict[str, Any]] = {
         r.id: {
             "id": r.id,
             "modality": r.modality,
@@ -109,22 +105,18 @@ def make(
         }
         for r in sorted(model_rows(models))
     }
-    reasons: dict[str, list[str]] = {name: [] for name in rows}
-    for name in capabilities:
-        _add_capability(name, capability, models, rows, reasons)
+    reasons: dict[str, list[str]] = {name: [] for name in found}
+    for name in sorted(set(capability["capability"])):
+        _add_capability(name, capability, models, found, reasons)
     for dataset in datasets:
-        _add_alignment(dataset, alignment, models, options, rows, reasons)
-    for name, row in rows.items():
+        _add_alignment(dataset, alignment, models, options, found, reasons)
+    for name, row in found.items():
         # What failed is the cause of all else that a model lacks.
         row["reason"] = "; ".join((failed or {}).get(name) or reasons[name])
-    table = pd.DataFrame(_sorted(list(rows.values()), datasets))
+    table = pd.DataFrame(_sorted(list(found.values()), datasets))
     for column in table.columns:
         if column.endswith(("_n", "_rank")):
             table[column] = table[column].astype("Int64")
-    write_bytes(csv_path, table.to_csv(index=False, float_format="%.6f", lineterminator="\n").encode())
-    notes = [f"- Measured elsewhere: {name} ({n} models)." for name, n in (elsewhere or {}).items()]
-    notes += [f"- Not in the sweep: {name} ({why})." for name, why in sorted((left_out or {}).items())]
-    write_text(md_path, _markdown(table, alignment, capability, models, options, datasets, notes))
     return table
 
 
@@ -161,7 +153,7 @@ def _add_alignment(
     dataset: str,
     alignment: pd.DataFrame,
     models: pd.DataFrame,
-    options: Options,
+    options: ShownAlignment,
     rows: dict[str, dict[str, Any]],
     reasons: dict[str, list[str]],
 ) -> None:
@@ -209,78 +201,54 @@ def _sorted(rows: list[dict[str, Any]], datasets: Sequence[str]) -> list[dict[st
     return sorted(rows, key=key)
 
 
-def _markdown(
-    table: pd.DataFrame,
-    alignment: pd.DataFrame,
-    capability: pd.DataFrame,
-    models: pd.DataFrame,
-    options: Options,
-    datasets: list[str],
-    notes: Sequence[str],
-) -> str:
-    """Write the table for people: a line on what the numbers are, the rows, then who is in the means."""
-    units = {r.capability: (r.unit, r.higher_is_better) for r in capability_rows(capability)}
-    label = options.metric + (f" at k = {options.k}" if options.k else "")
-    lines = [
-        "# Capability and alignment",
-        "",
-        f"Alignment is {label}, the best layer pair of each pair of models.",
-        "",
-    ]
-    for modality in ("vision", "language"):
-        part = [row for row in table.to_dict(orient="records") if row["modality"] == modality]
-        measured = [name for name in sorted(units) if not all(is_absent(row[name]) for row in part)]
-        header = _header(modality, {name: units[name] for name in measured}, datasets)
-        lines += [f"## {modality.capitalize()} models", "", *head(header)]
-        lines += [line(_cells(row, measured, datasets)) for row in part]
-        lines.append("")
-    lines += ["## How to read it", ""]
-    for modality in ("vision", "language"):
-        names = trained(models, modality)
-        lines.append(
-            f"- Means over {modality} models are over the {len(names)} trained ones: {', '.join(names) or 'none'}."
+def _columns(units: Mapping[str, tuple[str, bool]], datasets: Sequence[str]) -> Iterator[Column]:
+    yield from _MODEL
+    for name, (unit, up) in sorted(units.items()):
+        yield Column(name, f"capability; {'higher' if up else 'lower'} is better", unit)
+        yield Column(f"{name}_se", "its standard error", unit)
+    for dataset in datasets:
+        yield Column(f"{dataset}_other", "mean score with the released models of the other modality", "score")
+        yield Column(f"{dataset}_other_n", "models in that mean", "models")
+        yield Column(f"{dataset}_rank", "1 is the highest such mean of a modality")
+        yield Column(f"{dataset}_within", "mean score with the other released models of the same modality", "score")
+        yield Column(f"{dataset}_within_n", "models in that mean", "models")
+    yield Column("reason", "what is missing, and why")
+
+
+def _shown(units: Mapping[str, tuple[str, bool]], datasets: Sequence[str]) -> Iterator[Shown]:
+    yield Shown("model", lambda row: row["id"] + _mark(row))
+    yield Shown("family", "family")
+    yield Shown(
+        "objective", lambda row: row["objective"] + (f" ({row['intervention']})" if row["intervention"] else "")
+    )
+    for name, (unit, up) in sorted(units.items()):
+        yield Shown(
+            f"{name} ({unit}, {'higher' if up else 'lower'} is better)",
+            lambda row, name=name: with_error(row[name], row[f"{name}_se"]),
         )
-    lines += [
-        "- A model without any score is in no mean.",
-        "- † marks random controls: never trained, in no mean, without a rank.",
-        "- ‡ marks interventions: models changed on purpose, see their objective; in no mean, without a rank.",
-        "- A model is not in its own mean.",
-        "- Rank 1 is the highest mean with the other modality among the trained models of a modality.",
-        "- ± is one standard error. An empty field is a value that there is not; the last column says why.",
-        *_chance_lines(alignment, options, datasets),
-        *notes,
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _header(modality: str, units: dict[str, tuple[str, bool]], datasets: list[str]) -> list[str]:
-    header = ["model", "family", "objective"]
-    header += [f"{name} ({unit}, {'higher' if up else 'lower'} is better)" for name, (unit, up) in units.items()]
     for dataset in datasets:
-        header += [f"{dataset}: with {OTHER[modality]}", f"{dataset}: rank", f"{dataset}: with {modality}"]
-    return [*header, "missing"]
+        yield Shown(f"{dataset}: with the other modality", f"{dataset}_other")
+        yield Shown(f"{dataset}: rank", f"{dataset}_rank")
+        yield Shown(f"{dataset}: with the same modality", f"{dataset}_within")
+    yield Shown("missing", "reason")
 
 
-def _chance_lines(alignment: pd.DataFrame, options: Options, datasets: list[str]) -> list[str]:
-    lines = []
-    for dataset in datasets:
-        rows = select(alignment, dataset, options.metric, options.k)
-        chance = sorted(set(rows["chance"].dropna()))
-        if chance:
-            lines.append(f"- Chance level on {dataset} (n = {n_samples(rows):,}): {chance[-1]:.4f}.")
-    return lines
+def _mark(row: Mapping[str, Any]) -> str:
+    return f" {CONTROL_MARK}" if row["control"] else f" {INTERVENTION_MARK}" if row["intervention"] else ""
 
 
-def _cells(row: dict[str, Any], capabilities: list[str], datasets: list[str]) -> list[str]:
-    mark = " †" if row["control"] else " ‡" if row["intervention"] else ""
-    changed = f" ({row['intervention']})" if row["intervention"] else ""
-    cells = [row["id"] + mark, row["family"], row["objective"] + changed]
-    cells += [with_error(row[name], row[f"{name}_se"]) for name in capabilities]
-    for dataset in datasets:
-        rank = row[f"{dataset}_rank"]
-        cells += [
-            number(row[f"{dataset}_other"]),
-            "" if is_absent(rank) else str(rank),
-            number(row[f"{dataset}_within"]),
-        ]
-    return [*cells, row["reason"]]
+def _who(findings: Findings) -> Iterator[str]:
+    """Who is in the means."""
+    for modality in OTHER:
+        names = trained(findings.models, modality)
+        yield f"Means over {modality} models are over the {len(names)} released ones: {', '.join(names) or 'none'}."
+
+
+def _left_out(findings: Findings) -> Iterator[str]:
+    """What was measured elsewhere, and what is not in the sweep."""
+    sweep = findings.sweep
+    for name, n in findings.elsewhere().items():
+        yield f"Measured elsewhere: {name} ({n} models)."
+    not_built = {f"dataset {name}": why for name, why in sweep.failures.get("build_dataset", {}).items()}
+    for name, why in sorted({**sweep.left_out, **not_built}.items()):
+        yield f"Not in the sweep: {name} ({why})."

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from zooalign.planning.usage import print_accounting
+from zooalign.results.publishing import read_csv
 from zooalign.workflow.work import Item, Work
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
     due = [item for item in work.all_items() if work.is_due(item)]
     path = layout.table("capability_alignment").with_suffix(".csv")
     if path.exists() and Item("make_tables", ("capability_alignment",)) not in due:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        rows = read_csv(path)
         headline = sweep.config.headline
         at = f"@{headline.k}" if headline.k else ""
         mean = "mean over the trained models of the other modality"
@@ -86,7 +86,7 @@ def _print_answer(work: Work, due: Collection[Item], console: Console) -> None:
     if not path.exists() or Item("make_tables", ("populations",)) in due:
         return
     capability = work.sweep.config.headline.capability
-    for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):
+    for row in read_csv(path):
         if row["capability"] == capability and row["partners"] == "all" and row["population"].startswith("released"):
             of = f"{row['modality']} models ({row['population']})"
             console.print(f"{capability} and alignment on {row['dataset']}, {of}: {row['answer']}.", soft_wrap=True)

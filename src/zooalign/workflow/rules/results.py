@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zooalign.planning import costs
-from zooalign.registry import plugin
+from zooalign.results.publishing import SUFFIXES
 from zooalign.workflow import checks
 from zooalign.workflow.checks import Verdict
 from zooalign.workflow.rule import Needs, Parts, Rule
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from zooalign.workflow.work import Work
 
 
+FIGURE_SUFFIXES = (".svg", ".pdf", ".png")
+
+
 class _Result(Rule):
     """Base of tables and figures: made from all rows and records."""
 
     light = gathered = True
-    files_written = 3
+    files_written = 5
 
     def needs(self, work: Work, *parts: str) -> Needs:
         del parts
@@ -61,7 +64,7 @@ class MakeTables(_Result):
 
     def files(self, layout: Layout, *parts: str) -> list[Path]:
         # Not with_suffix: a name may have a dot.
-        return [Path(f"{layout.table(*parts)}{suffix}") for suffix in plugin("tables", parts[0], "table").SUFFIXES]
+        return [Path(f"{layout.table(*parts)}{suffix}") for suffix in SUFFIXES]
 
     def settings(self, work: Work, *parts: str) -> dict[str, Any]:
         return {"kind": "tables", **super().settings(work, *parts)}
@@ -72,7 +75,7 @@ class MakeTables(_Result):
 
 
 class MakeFigures(_Result):
-    """A figure of one dataset, as SVG and PNG."""
+    """A figure of one dataset, as SVG, PDF and PNG."""
 
     name, wildcards, kind = "make_figures", ("figure", "dataset"), "figure"
 
@@ -83,7 +86,7 @@ class MakeFigures(_Result):
         return "{} of {}".format(*parts)
 
     def files(self, layout: Layout, *parts: str) -> list[Path]:
-        return [Path(f"{layout.figure('_'.join(parts))}{suffix}") for suffix in (".svg", ".png")]
+        return [Path(f"{layout.figure('_'.join(parts))}{suffix}") for suffix in FIGURE_SUFFIXES]
 
     def settings(self, work: Work, *parts: str) -> dict[str, Any]:
         return {"kind": "figures", "dataset": parts[1], **super().settings(work, *parts)}
