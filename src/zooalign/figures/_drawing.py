@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ VERSION = 1  # part of the digest of what this module determines
 
 # Okabe and Ito 2008: told apart with every common colour vision deficiency.
 BLUE, VERMILION, GREY, INK = "#0072B2", "#D55E00", "#7F7F7F", "#222222"
+# For categories, in this order; more than eight share colours and differ in their markers.
+PALETTE = (BLUE, VERMILION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#B8A800")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 PNG_DPI = 160
 
@@ -96,6 +100,25 @@ def save(figure: Figure, path_without_suffix: Path | str) -> list[Path]:
         write_bytes(path, buffer.getvalue())
         written.append(path)
     return written
+
+
+def draw_lack(path_without_suffix: Path | str, title: str, lacks: str) -> list[Path]:
+    """Write a figure that says what it lacks, where there is too little to draw.
+
+    Parameters
+    ----------
+    path_without_suffix : path
+        As for :func:`save`.
+    title : str
+        What the figure would show.
+    lacks : str
+        What is missing, and what to add to the sweep: one or two sentences.
+    """
+    with style():
+        figure = new_figure(6.2, 1.9)
+        figure.text(0.03, 0.88, title, fontsize=12, weight="bold", va="top")
+        figure.text(0.03, 0.62, textwrap.fill(lacks, 88), va="top", linespacing=1.35)
+        return save(figure, path_without_suffix)
 
 
 def name_points(

@@ -32,8 +32,9 @@ _SHOWN = (Shown("models", "population"), Shown("partners", "partners"), Shown("a
 _NOTES = (
     "Alignment of a model is its mean score with the partners named, each at the best of all layer pairs.",
     "Positive: models that are better at the capability are aligned more, whichever way it counts.",
-    f"Intervals are {LEVEL:.0%}: {REPLICATES:,} resamples of whole families, as models of one family are "
-    f"not independent. Fewer than {MIN_MODELS} models have no correlation, fewer than {MIN_FAMILIES} families no interval.",
+    f"Intervals are {LEVEL:.0%}: {REPLICATES:,} resamples of whole families, as models of one family are not "
+    f"independent. Fewer than {MIN_MODELS} models have no correlation, fewer than {MIN_FAMILIES} families no "
+    "interval.",
     "Random controls are in no population. Interventions are released models changed on purpose: they show how "
     "alignment follows damage, not how it grows with better training.",
     "A population of four or more models is listed for every tag of the manifest that divides them; with many "
