@@ -29,8 +29,8 @@ _MODEL = (
 _NOTES = (
     f"{CONTROL_MARK} marks random controls, never trained; {INTERVENTION_MARK} interventions, models "
     "changed on purpose. They are in no mean and have no rank.",
-    "A model is not in its own mean; one without any score is in no mean. A mean over fewer partners than others have "
-    "says so in the last column and gets no rank: over other partners, values do not compare.",
+    "A model is not in its own mean; one without any score is in no mean. A mean over fewer partners than others "
+    "have says so in the last column and gets no rank: over other partners, values do not compare.",
     "Rank 1 is the highest mean with the other modality among the released models of a modality.",
     "± is one standard error. An empty field is a value that there is not; the last column says why.",
 )
