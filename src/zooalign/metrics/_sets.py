@@ -57,8 +57,8 @@ def source(metric: str, x: Index, y: Index, k: int, least: int = 1) -> Source:
     for index in (x, y):
         if k > index.k_max and set_name(k) not in index.holds:
             raise MetricError(
-                f"{metric}: k = {k} but the index of {index.name} keeps {index.k_max} neighbours: build it again with "
-                f"k_max of at least {k}, or with needs including {', '.join(sorted(beyond_lists(k)))}."
+                f"{metric}: k = {k} but the index of {index.name} keeps {index.k_max} neighbours: build it again "
+                f"with k_max of at least {k}, or with needs including {', '.join(sorted(beyond_lists(k)))}."
             )
     return Source.SETS
 
