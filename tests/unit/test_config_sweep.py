@@ -178,6 +178,18 @@ def test_k_list_and_needs_leave_the_identity_of_an_index_alone(checkout):
     assert small.index_settings() == more.index_settings()  # at least 48 neighbours, so that this k is in them
 
 
+def test_large_k_makes_lists_longer_only_for_metrics_that_need_lists(checkout):
+    def built(**ks):
+        metrics = {"mutual_knn": {"k": [10]}, **{name: {"k": k} for name, k in ks.items()}}
+        settings = checkout({"metrics": metrics}).index_settings()
+        return settings["k_max"], [need for need in settings["needs"] if "@" in need or need.startswith(("g", "k"))]
+
+    assert built(cknna=[10, 48]) == (48, [])
+    assert built(cknna=[10, 1023]) == (48, ["gram", "kernel_offsets", "sets@1023"])
+    assert built(cknna_centered=[512, 64]) == (48, ["gram", "sets@512", "sets@64"])
+    assert built(cknna=[10, 100, 512], jaccard_knn=[100]) == (100, ["gram", "kernel_offsets", "sets@512"])
+
+
 def test_shipped_configuration_loads():
     sweep = load_sweep(read_config(ROOT / "config.yaml"), root=ROOT)
     assert len([m for m in sweep.models if m.modality == "vision"]) >= 7

@@ -72,6 +72,16 @@ def test_what_is_not_covered_is_built_again(index):
     assert "wrote" in index(k_max=9, preparation=PREPARATION | {"normalise": "none"})
 
 
+def test_sets_are_asked_for_where_lists_are_shorter_and_samples_more(index):
+    assert "wrote" in index(k_max=4)
+    for k in (4, N - 1, N + 100):
+        assert "already there" in index(k_max=4, needs=("neighbors", f"sets@{k}"))
+    assert "wrote" in index(k_max=4, needs=("neighbors", "sets@7", "sets@9"))
+    assert {"sets@7", "ties@7", "sets@9", "ties@9"} < Index.open(index.path).holds
+    assert "already there" in index(k_max=4, needs=("neighbors", "sets@9"))
+    assert "wrote" in index(k_max=4, needs=("neighbors", "sets@8"))
+
+
 @pytest.mark.parametrize("damage", ["array", "missing array", "header", "attributes", "unfinished"])
 def test_a_damaged_index_is_never_taken_for_done(index, damage):
     index()

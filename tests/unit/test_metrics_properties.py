@@ -66,6 +66,10 @@ def test_declares_everything(name):
     assert set(NEEDS) >= module.NEEDS
     assert isinstance(module.VERSION, int)
     assert hasattr(module, "terms") == module.HAS_TERMS
+    if hasattr(module, "beyond_lists"):
+        assert module.TAKES_K
+        assert all(need in NEEDS or need == "sets@512" for need in module.beyond_lists(512))
+        assert "sets@512" in module.beyond_lists(512)
     for function in ("matrix", "chance"):
         assert "References" in inspect.getdoc(module.matrix)
         assert inspect.getdoc(getattr(module, function))

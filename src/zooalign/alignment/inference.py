@@ -181,7 +181,7 @@ def permutation_null(
     if keep is None:
         null = np.array([maximum(order) for order in drawn])
     else:
-        content = [index_sha256(side, module.NEEDS) for side in (x, y)]
+        content = [index_sha256(side, _read(side, metric, k)) for side in (x, y)]
         which = np.asarray(drawn).tolist() if given else [seed, None if groups is None else groups.codes.tolist()]
         null = np.array(
             resumable_values(maximum, drawn, keep, digest("null", VERSION, metric, module.VERSION, k, content, which))
@@ -274,6 +274,11 @@ def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
     if tested.any():
         adjusted[tested] = false_discovery_control(p_values[tested])
     return adjusted
+
+
+def _read(index: Index, metric: str, k: int | None) -> set[str]:
+    """Arrays that a score depends on."""
+    return metrics.reads(metric, k, index.k_max if k is not None else 0) & index.holds
 
 
 def _checked_orders(orders: np.ndarray, n: int) -> np.ndarray:

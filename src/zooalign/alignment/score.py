@@ -23,6 +23,9 @@ from zooalign.indexes.build import build_index
 from zooalign.indexes.index import Index
 from zooalign.indexes.preparation import Preparation
 
+# Lists as long as all k are kept up to here; longer ones only for metrics that need them.
+_LISTS = 48
+
 
 def score(
     x: Any,
@@ -103,12 +106,12 @@ def score(
     depth = max([length or 1 for _, length in asked])
     from zooalign.alignment.intervals import list_length
 
-    needs = metrics.needs([name for name, _ in asked])
+    k_max, needs = metrics.lists_and_needs(asked, min(depth, _LISTS))
     if null or splits:
         needs |= {"similarities"}  # shows near-duplicates
     if splits and "subspace" in needs:
         needs |= {"features"}  # of which the subspaces of halves are computed
-    sides = _indexes(x, y, settings, list_length(depth) if splits else depth, needs)
+    sides = _indexes(x, y, settings, list_length(depth) if splits else k_max, needs)
     if part is not None:
         from zooalign.alignment.parts import layers_of_part
 

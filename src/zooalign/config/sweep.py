@@ -21,7 +21,10 @@ from zooalign.config.manifest import (
 from zooalign.config.reading import check_values, parse, read_yaml
 from zooalign.config.schema import COMPARISONS, CapabilityConfig, Comparison, Config
 from zooalign.errors import ConfigError, unknown
-from zooalign.registry import plugin, plugin_names
+from zooalign.registry import member, plugin, plugin_names
+
+# Shortest lists of neighbours of an index.
+_LISTS = 48
 
 
 @dataclass(frozen=True)
@@ -147,15 +150,14 @@ class Sweep:
     def index_settings(self) -> dict[str, Any]:
         """What an index is built with: preparation, k_max and what the metrics need.
 
-        `k_max` is at least 48, so that a longer list of k rarely needs a new index.
+        `k_max` is at least 48, so that a longer list of k rarely needs a new index; a metric that can do without
+        lists of k does not make them longer.
         """
-        needs: set[str] = set()
-        for name in self.config.metrics:
-            needs |= set(plugin("metrics", name, "metric").NEEDS)
-        largest = max([48, *(k for m in self.config.metrics.values() for k in m.k)])
+        asked = [(name, k) for name, metric in self.config.metrics.items() for k in metric.k or (None,)]
+        k_max, needs = member("zooalign.metrics", "lists_and_needs")(asked, _LISTS)
         return {
             "preparation": self.config.preparation.model_dump(),
-            "k_max": largest,
+            "k_max": k_max,
             "needs": sorted(needs),
         }
 

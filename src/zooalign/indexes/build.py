@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from zooalign.errors import MetricError, unknown
-from zooalign.indexes.index import NEEDS, WITH_LISTS, Index
+from zooalign.indexes.index import NEEDS, WITH_LISTS, Index, is_set, set_name, stored_sets, ties_name
 from zooalign.indexes.preparation import CONCATENATED, Preparation, Rows, prepare_layers
 
 _NOTHING = np.empty((0, 0), np.float32)
@@ -43,7 +43,8 @@ def build_index(
     k_max : int
         Length of the neighbour lists; cut to n - 1.
     needs : iterable of str
-        Union of the NEEDS of the metrics to come, see :data:`zooalign.indexes.index.NEEDS`.
+        Union of the NEEDS of the metrics to come, see :data:`zooalign.indexes.index.NEEDS`; of "sets@K" those that
+        the lists do not give are kept.
     sample_ids, layer_names : sequence of str, optional
         Default "0", "1", ...
     name : str
@@ -66,13 +67,14 @@ def build_index(
     Notes
     -----
     For n = 1,024 and d = 768 about 25 ms per layer on one core; 0.2 MB of neighbours, 0.2 MB of
-    similarities and 2.1 MB per packed kernel and layer; the subspace of svcca takes another 30 ms.
+    similarities, 2.1 MB per packed kernel and layer, .13 MB per set; the subspace of svcca takes another 30 ms.
     """
     preparation = preparation or Preparation()
     wanted = set(needs)
     for need in wanted - set(NEEDS):
-        raise MetricError(unknown("need of an index", need, NEEDS))
-    if wanted & _FROM_LISTS:
+        if not is_set(need):
+            raise MetricError(unknown("need of an index", need, NEEDS))
+    if wanted & _FROM_LISTS or any(map(is_set, wanted)):
         wanted.add("neighbors")
     if len(layers) == 0:
         n = 0
@@ -85,6 +87,9 @@ def build_index(
         raise MetricError(f"{name}: {len(ids)} samples; alignment needs at least 2.")
     if k_max < 1:
         raise MetricError(f"k_max is {k_max}: an index keeps at least 1 neighbour.")
+    lengths = stored_sets(wanted, k_max, len(ids))
+    wanted = {need for need in wanted if not is_set(need)}
+    wanted |= {name(k) for k in lengths for name in (set_name, ties_name)}
     kept = sorted(wanted | (WITH_LISTS if "neighbors" in wanted else set()))
     parts: dict[str, list[np.ndarray]] = {name: [] for name in kept}
     from threadpoolctl import threadpool_limits
@@ -92,7 +97,7 @@ def build_index(
     # LAPACK orders its sums by the number of threads; with one, an index has the same bits everywhere.
     with threadpool_limits(1, "blas"):
         for layer in prepare_layers(layers, preparation, names, ids):
-            for need, values in _index_layer(layer, preparation, min(k_max, len(ids) - 1), wanted).items():
+            for need, values in _index_layer(layer, preparation, min(k_max, len(ids) - 1), lengths, wanted).items():
                 parts[need].append(values)
     if preparation.include_concat:
         names = [*names, CONCATENATED]
@@ -103,11 +108,13 @@ def build_index(
     return Index(arrays, ids, names, preparation.settings(), name, attributes)
 
 
-def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]) -> dict[str, Any]:
+def _index_layer(
+    layer: Rows, preparation: Preparation, k: int, lengths: Sequence[int], wanted: set[str]
+) -> dict[str, Any]:
     """Everything wanted of one prepared layer; one float32 product serves neighbours and kernels."""
     from zooalign.indexes import gram as kernels
     from zooalign.indexes import subspaces
-    from zooalign.indexes.neighbors import centre, centred_gram, nearest, neighbor_products
+    from zooalign.indexes.neighbors import centre, centred_gram, nearest, nearest_sets, neighbor_products
 
     arrays: dict[str, Any] = {}
     n, d = layer.values.shape
@@ -115,7 +122,11 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
     needs_gram = bool(wanted & (_FROM_GRAM - {"features"}))
     gram = centred_gram(centred) if needs_gram else _NOTHING
     if wanted & _FROM_LISTS:
-        lists, tie_counts, dots = nearest(layer, preparation, k, centred, gram if needs_gram else None)
+        product = gram if needs_gram else None
+        lists, tie_counts, dots = nearest(layer, preparation, k, centred, product)
+        for length in lengths:
+            bits, tied = nearest_sets(layer, preparation, length, centred, product)
+            arrays[set_name(length)], arrays[ties_name(length)] = bits, np.int32(tied)
         arrays["neighbors"], arrays["tie_counts"] = lists, tie_counts
         arrays["constant"] = np.uint8(centred.constant)
         if wanted & {"similarities", "centred_similarities"}:
@@ -128,6 +139,8 @@ def _index_layer(layer: Rows, preparation: Preparation, k: int, wanted: set[str]
         gram = centred_gram(centred) if needs_gram else _NOTHING
     if "gram" in wanted:
         arrays["gram"] = kernels.packed_linear(gram, n)
+    if "kernel_offsets" in wanted:
+        arrays["kernel_offsets"] = kernels.kernel_offsets(layer)
     distances = kernels.squared_distances(layer) if wanted & _FROM_DISTANCES else kernels.NO_DISTANCES
     if "gram_rbf" in wanted:
         arrays["gram_rbf"] = kernels.packed_rbf(distances, sigma=1.0)

@@ -15,6 +15,7 @@ from zooalign.storage.visibility import wait_until_visible
 
 if TYPE_CHECKING:
     from zooalign.features.store import FeatureStore
+    from zooalign.indexes.index import Index
     from zooalign.storage.lease import Lease
 
 INDEX_PACKAGES = ("zooalign", "numpy", "numba", "zarr")
@@ -76,18 +77,23 @@ def index_features(
 
 def covers(path: Path, identity: str, k_max: int, needs: Sequence[str]) -> bool:
     """Whether a whole index is there that was made from the same and holds what is asked for."""
-    from zooalign.indexes.index import Index
+    from zooalign.indexes.index import Index, is_set, set_name, stored_sets
 
     try:
         index = Index.open(path)
         return (
             index.attributes["digest"] == identity
             and is_sealed(index.attributes)
-            and index.holds >= set(needs)
-            and ("neighbors" not in index.holds or index.k_max >= min(k_max, index.n - 1))
+            and index.holds >= {need for need in needs if not is_set(need)}
+            and ("neighbors" not in index.holds or _list_length(index) >= min(k_max, index.n - 1))
+            and index.holds >= {set_name(k) for k in stored_sets(needs, _list_length(index), index.n)}
         )
     except (StoreError, KeyError, TypeError, ValueError, AttributeError):  # it is made again
         return False
+
+
+def _list_length(index: Index) -> int:
+    return index.k_max if "neighbors" in index.holds else 0
 
 
 def _build(

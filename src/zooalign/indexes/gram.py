@@ -62,6 +62,28 @@ def packed_linear(gram: np.ndarray, n: int) -> np.ndarray:
     return packed
 
 
+def kernel_offsets(layer: Rows) -> np.ndarray:
+    """What centring takes from the linear kernel, as a term per sample.
+
+    Parameters
+    ----------
+    layer : Rows
+        A prepared layer of n samples.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        <x_i, m> - <m, m> / 2 with m the mean row: <x_i, x_j> is the centred kernel plus the offsets of i and j.
+    """
+    from zooalign.kernels import rows as kernels
+
+    n, d = layer.values.shape
+    means, along = np.empty(d), np.empty(n)
+    kernels.scaled_column_means(layer.values, layer.scale, means)
+    kernels.project_rows(layer.values, means, along)
+    return layer.scale * along - 0.5 * (means @ means)
+
+
 def packed_rbf(distances: Distances, sigma: float | None) -> np.ndarray:
     """Centre and pack the Gaussian kernel exp(-|x_i - x_j|^2 / (2 sigma^2)).
 

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 VERSION = 3
 _FORMAT = "zooalign-index-1"
 
-# What an index can hold; a metric's NEEDS name a subset.
+# What an index can hold, beside "sets@K" for any K, see :func:`set_name`; a metric's NEEDS name a subset.
 NEEDS = (
     "neighbors",
     "similarities",
     "centred_similarities",
     "gram",
+    "kernel_offsets",
     "gram_rbf",
     "gram_rbf_median",
     "subspace",
@@ -45,6 +46,7 @@ NEEDS = (
 )
 # Arrays that come with neighbour lists, whatever was asked for.
 WITH_LISTS = {"tie_counts", "constant"}
+_SETS, _TIES = "sets@", "ties@"
 
 
 class Index:
@@ -57,10 +59,14 @@ class Index:
     arrays : dict of str to ndarray
         What it holds, by name: "neighbors" (L, n, k_max) integers, best first, and with them "tie_counts"
         (L, k_max) int32, see :class:`zooalign.indexes.neighbors.Neighbors`, and "constant" (L,) uint8, 1 for a layer
-        that is the same for every sample and has no neighbours that mean anything; "similarities" (L, n, k_max)
+        that is the same for every sample and has no neighbours that mean anything; "sets@K" (L, n, ceil(n / 8))
+        uint8, the K nearest neighbours where the lists are shorter, and "ties@K" (L,) int32, both as
+        :func:`zooalign.indexes.neighbors.nearest_sets` gives them; "similarities" (L, n, k_max)
         float32, inner products of the prepared rows at those neighbours; "centred_similarities", the same of
         rows minus their mean; "gram" (L, n (n + 1) / 2) float32, the doubly centred linear kernel as
-        [diagonal | strict upper triangle times sqrt 2]; "gram_rbf" and "gram_rbf_median", Gaussian kernels
+        [diagonal | strict upper triangle times sqrt 2]; "kernel_offsets" (L, n) float64, <x_i, m> - <m, m> / 2 of
+        the prepared rows x_i with mean m: those of both samples added to an entry of "gram" give the kernel as it
+        was before it was centred; "gram_rbf" and "gram_rbf_median", Gaussian kernels
         likewise; "subspace" (L, n, 10) float64, for svcca, and "sketches" (L, 4, n, 10), for the published
         one; "ranks" (L, n (n - 1) / 2) float32, for rsa; "features" (n, sum of d_l) float32, rows minus
         their mean, with "widths" (L,).
@@ -137,7 +143,7 @@ class Index:
         Parameters
         ----------
         k : int
-            1 ... k_max.
+            1 ... k_max, the K of a stored set, or n - 1.
 
         Returns
         -------
@@ -145,6 +151,10 @@ class Index:
             In [0, 1]; the k-th and the (k + 1)-th neighbour of these samples are equally near. 1 for a layer that
             is the same for every sample, 0 at k = n - 1.
         """
+        if k == self.n - 1:
+            return np.zeros(self.n_layers)
+        if k > self.k_max:
+            return self._get(ties_name(k)) / self.n
         return self._get("tie_counts")[:, k - 1] / self.n
 
     @property
@@ -159,8 +169,9 @@ class Index:
 
     def _get(self, name: str) -> np.ndarray:
         if name not in self._arrays:
+            held = sorted(held for held in self.holds - WITH_LISTS if not held.startswith(_TIES))
             raise MetricError(
-                f"the index of {self.name} holds {', '.join(sorted(self.holds - WITH_LISTS)) or 'nothing'} but not "
+                f"the index of {self.name} holds {', '.join(held) or 'nothing'} but not "
                 f"{name!r}: build it again with needs including {name!r}."
             )
         if name in self._unread:
@@ -196,6 +207,18 @@ class Index:
         ends = np.cumsum(self._get("widths"))
         layer %= self.n_layers
         return self._get("features")[:, ends[layer] - self._get("widths")[layer] : ends[layer]]
+
+    def sets(self, k: int) -> np.ndarray:
+        """The k nearest neighbours as bits, (L, n, ceil(n / 8)) uint8; of the lists, where they are that long."""
+        if k > self.k_max:
+            return self._get(set_name(k))
+
+        def compute() -> np.ndarray:
+            from zooalign.indexes.neighbors import sets_of_lists
+
+            return np.stack([sets_of_lists(lists, k) for lists in self.neighbors])
+
+        return self.derived(("sets", k), compute)
 
     def lists(self, k: int) -> np.ndarray:
         """Neighbour lists of length k arranged by sample, (n, L, k), contiguous."""
@@ -295,6 +318,47 @@ class Index:
         for array, expected in checksums.items():
             index._unread[array] = partial(files.check_array, path, array, arrays[array], expected, index.n)
         return index
+
+
+def set_name(k: int) -> str:
+    """Name of the sets of the k nearest neighbours among what an index can hold: "sets@k"."""
+    return f"{_SETS}{k}"
+
+
+def ties_name(k: int) -> str:
+    """Name of the counts of ties that come with these sets: "ties@k"."""
+    return f"{_TIES}{k}"
+
+
+def is_set(need: str) -> bool:
+    """Whether this names sets of neighbours.
+
+    Examples
+    --------
+    >>> is_set("sets@512"), is_set("gram"), is_set("sets@many")
+    (True, False, False)
+    """
+    return need.startswith(_SETS) and need.removeprefix(_SETS).isdecimal()
+
+
+def stored_sets(needs: Iterable[str], k_max: int, n: int) -> list[int]:
+    """For which k sets must be stored: those that no list gives and that are not all other samples.
+
+    Parameters
+    ----------
+    needs : iterable of str
+        What is asked of an index; only "sets@K" counts.
+    k_max : int
+        Length of its lists.
+    n : int
+        Number of samples.
+
+    Examples
+    --------
+    >>> stored_sets(["gram", "sets@10", "sets@512", "sets@1023"], 48, 1024)
+    [512]
+    """
+    return sorted(k for k in (int(need.removeprefix(_SETS)) for need in needs if is_set(need)) if k_max < k < n - 1)
 
 
 def is_index(path: str | Path) -> bool:

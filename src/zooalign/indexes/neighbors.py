@@ -10,6 +10,7 @@ settled in float64. So the lists do not depend on the BLAS, its threads, the bat
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -254,20 +255,83 @@ def nearest(
     euclidean = preparation.similarity == "euclidean" and not preparation.unit_rows
     seed, classes = tie_seed(layer), row_classes(layer.values)
     lists, tie_counts, dots = np.empty((n, k), neighbor_dtype(n)), np.zeros(k, np.int32), np.empty((n, k))
-    if gram is None and n <= _WHOLE:
-        gram = centred_gram(centred)
-    for first in range(0, n, _BLOCK):
-        last = min(first + _BLOCK, n)
-        if gram is not None:
-            scores = gram[first:last, :n]
-        else:
-            padded = -(-last // _TILE) * _TILE
-            scores = _products(centred.rows[first:padded], centred.rows)[: last - first, :n]
+    for first, last, scores in _blocks(centred, gram):
         kernels.nearest_rows(
             scores, centred.offsets, first, centred.margins, layer.values, layer.rank_scale, preparation.unit_rows,
             euclidean, centred.constant, seed, classes, k, lists[first:last], tie_counts, dots[first:last],
         )  # fmt: skip
     return Neighbors(lists, tie_counts, dots)
+
+
+def nearest_sets(
+    layer: Rows,
+    preparation: Preparation,
+    k: int,
+    centred: Centred | None = None,
+    gram: np.ndarray | None = None,
+) -> tuple[np.ndarray, int]:
+    """The k nearest neighbours of every sample without their order, for large k: exactly those that `nearest` lists.
+
+    Parameters
+    ----------
+    layer, preparation, k, centred, gram
+        As in :func:`nearest`.
+
+    Returns
+    -------
+    bits : ndarray of uint8, shape (n, ceil(n / 8))
+        Bit j % 8 of byte j // 8 in row i says whether j is a neighbour of i.
+    tied : int
+        Number of samples whose k-th and (k + 1)-th neighbour are tied.
+
+    Raises
+    ------
+    MetricError
+        If k is not in 1 ... n - 1.
+
+    Notes
+    -----
+    Only the samples that float32 cannot place on one side of the border are compared in float64.
+    """
+    from zooalign.kernels import nearest as kernels
+
+    n = len(layer.values)
+    check_k(k, n)
+    if centred is None:
+        centred = centre(layer, preparation, ranking=True)
+    euclidean = preparation.similarity == "euclidean" and not preparation.unit_rows
+    seed, classes = tie_seed(layer), row_classes(layer.values)
+    bits, tied = np.zeros((n, -(-n // 8)), np.uint8), 0
+    for first, last, scores in _blocks(centred, gram):
+        tied += kernels.nearest_sets(
+            scores, centred.offsets, first, centred.margins, layer.values, layer.rank_scale, preparation.unit_rows,
+            euclidean, centred.constant, seed, classes, k, bits[first:last],
+        )  # fmt: skip
+    return bits, tied
+
+
+def sets_of_lists(neighbors: np.ndarray, k: int) -> np.ndarray:
+    """The first k neighbours of every sample, (n, >= k) integers, as the bits of :func:`nearest_sets`."""
+    from zooalign.kernels.sets import pack_lists
+
+    n = len(neighbors)
+    bits = np.zeros((n, -(-n // 8)), np.uint8)
+    pack_lists(neighbors, k, bits)
+    return bits
+
+
+def _blocks(centred: Centred, gram: np.ndarray | None) -> Iterator[tuple[int, int, np.ndarray]]:
+    """Products of the centred rows first ... last - 1 with all rows, (last - first, n), until there are no more."""
+    n = centred.n
+    if gram is None and n <= _WHOLE:
+        gram = centred_gram(centred)
+    for first in range(0, n, _BLOCK):
+        last = min(first + _BLOCK, n)
+        if gram is not None:
+            yield first, last, gram[first:last, :n]
+        else:
+            padded = -(-last // _TILE) * _TILE
+            yield first, last, _products(centred.rows[first:padded], centred.rows)[: last - first, :n]
 
 
 def neighbor_products(

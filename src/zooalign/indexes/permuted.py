@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from zooalign.indexes.index import Index
+from zooalign.errors import MetricError
+from zooalign.indexes.index import Index, is_set
 
 
 class Relabelled(Index):
@@ -33,6 +34,11 @@ class Relabelled(Index):
         super().__init__({}, base.sample_ids, base.layer_names, base.preparation, base.name)
         self._base = base
         self._order = np.asarray(order, np.int64)
+
+    @property
+    def holds(self) -> set[str]:
+        """Names of what the base holds."""
+        return self._base.holds
 
     @property
     def k_max(self) -> int:
@@ -65,8 +71,10 @@ class Relabelled(Index):
             places = np.empty(base.n, values.dtype)
             places[order] = np.arange(base.n)
             return places[values[:, order]]
-        if name in ("widths", "tie_counts", "constant"):
+        if values.ndim == 1 or name == "tie_counts":
             return values
+        if is_set(name):
+            return _permuted_sets(values, order)
         if name == "features":
             return values[order]
         if name == "sketches":
@@ -144,6 +152,8 @@ class Subset(Index):
             return self._subspaces()
         if name == "ranks":
             return self._ranks()
+        if is_set(name) or name == "kernel_offsets":
+            raise MetricError(f"{name} of {base.name} cannot be cut to some of the samples: use lists of neighbours.")
         values = base.array(name)
         if name.startswith("gram"):
             from zooalign.kernels.subsets import subset_gram
@@ -209,6 +219,16 @@ def some_layers(index: Index, start: int, stop: int) -> Index:
         else:
             arrays[name] = index.array(name)[start:stop]
     return Index(arrays, index.sample_ids, index.layer_names[start:stop], index.preparation, index.name)
+
+
+def _permuted_sets(values: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Sets of neighbours, (L, n, bytes), of the samples in another order."""
+    from zooalign.kernels import sets
+
+    permuted = np.zeros_like(values)
+    for layer, bits in enumerate(values):
+        sets.permute(bits, order, np.argsort(order), permuted[layer])
+    return permuted
 
 
 def _codes(base: Index) -> np.ndarray:

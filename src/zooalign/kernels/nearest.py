@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zooalign.kernels import F32, F64, I64, U64, VECTORISED, Int, compiled
+from zooalign.kernels import F32, F64, I64, U8, U64, VECTORISED, Int, compiled
 from zooalign.kernels.rows import dot, squared_distance
 from zooalign.kernels.ties import key, rounded, stream
 
@@ -96,6 +96,22 @@ def best_candidates(
 
 
 @compiled()
+def rank_value(
+    own: int, j: int, rows: F32, scale: F64, unit: bool, euclidean: bool, constant: bool, classes: I64, known: F64,
+    known_for: I64,
+) -> float:  # fmt: skip
+    """What column j is ranked by for row `own`, see settle: computed once for all equal rows."""
+    if constant:
+        return 0.0
+    same = classes[j]
+    if known_for[same] != own:
+        known[same] = squared_distance(rows[own], rows[j]) if euclidean else dot(rows[own], rows[j])
+        known_for[same] = own
+    v = float(known[same])
+    return rounded(-v if euclidean else v * scale[own] * scale[j], unit)
+
+
+@compiled()
 def settle(
     own: int, rows: F32, scale: F64, unit: bool, euclidean: bool, constant: bool, seed: np.uint64, classes: I64,
     margin: np.float32, k: int, c: int, value: F32, where: I64, exact: F64, keys: U64, known: F64, known_for: I64,
@@ -122,15 +138,7 @@ def settle(
         filled = start
         for t in range(start, end if end - start > 1 else start):
             j = where[t]
-            same = classes[j]
-            if constant:
-                v = 0.0
-            else:
-                if known_for[same] != own:
-                    known[same] = squared_distance(rows[own], rows[j]) if euclidean else dot(rows[own], rows[j])
-                    known_for[same] = own
-                v = float(known[same])
-                v = rounded(-v if euclidean else v * scale[own] * scale[j], unit)
+            v = rank_value(own, j, rows, scale, unit, euclidean, constant, classes, known, known_for)
             order = key(begin, j)
             p = filled
             if filled == room:
@@ -151,6 +159,60 @@ def settle(
             if exact[t] == exact[t + 1]:
                 tied[t] += 1
         start = end
+
+
+@compiled()
+def nearest_sets(
+    scores: F32, offsets: F32, first: int, margins: F32, rows: F32, scale: F64, unit: bool, euclidean: bool,
+    constant: bool, seed: np.uint64, classes: I64, k: int, bits: U8,
+) -> int:  # fmt: skip
+    """The k best columns of every row as bits (q, bytes), zeros before: what nearest_rows lists, without their order.
+
+    The other arguments as in nearest_rows. Only columns that rounding could move across the border are compared in
+    float64. Returns how many rows have their k-th and next best column tied.
+    """
+    q, m = scores.shape
+    sums = np.empty(m, np.float32)
+    where = np.empty(m, np.int64)
+    exact = np.empty(m, np.float64)
+    keys = np.empty(m, np.uint64)
+    known = np.empty(m, np.float64)
+    known_for = np.full(m, -1, np.int64)
+    tied = 0
+    for i in range(q):
+        own = first + i
+        for j in range(m):
+            sums[j] = scores[i, j] + offsets[j]
+        sums[own] = -np.inf
+        middle = np.float64(np.partition(sums, m - k)[m - k])  # the k-th best
+        twice = 2.0 * np.float64(margins[own])
+        begin = stream(seed, own)
+        left = k
+        filled = 0
+        for j in range(m):
+            value = np.float64(sums[j])
+            if value > middle + twice:  # fewer than k columns can be better
+                bits[i, j >> 3] |= np.uint8(1 << (j & 7))
+                left -= 1
+            elif value >= middle - twice:
+                v = rank_value(own, j, rows, scale, unit, euclidean, constant, classes, known, known_for)
+                order = key(begin, j)
+                p = filled
+                while p > 0 and (v > exact[p - 1] or (v == exact[p - 1] and order < keys[p - 1])):
+                    exact[p] = exact[p - 1]
+                    keys[p] = keys[p - 1]
+                    where[p] = where[p - 1]
+                    p -= 1
+                exact[p] = v
+                keys[p] = order
+                where[p] = j
+                filled += 1
+        for t in range(left):
+            j = where[t]
+            bits[i, j >> 3] |= np.uint8(1 << (j & 7))
+        if filled > left and exact[left] == exact[left - 1]:
+            tied += 1
+    return tied
 
 
 @compiled()

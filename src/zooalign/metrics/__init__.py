@@ -19,10 +19,14 @@ HAS_TERMS : bool
     Whether terms() gives a value per sample whose mean is the score.
 QUANTITY : str
     What its numbers are, for the axis of a figure; {k} stands for the number of neighbours.
+beyond_lists : function, optional
+    Of k: what the index must hold, beside NEEDS, for k neighbours if its lists are shorter. A metric without it
+    needs lists of k.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -76,8 +80,44 @@ def get(name: str) -> ModuleType:
 
 
 def needs(metrics: list[str]) -> set[str]:
-    """Union of what the named metrics need of an index."""
+    """Union of what the named metrics need of an index whose lists are long enough."""
     return set[str]().union(*(get(m).NEEDS for m in metrics))
+
+
+def lists_and_needs(asked: Iterable[tuple[str, int | None]], least: int) -> tuple[int, set[str]]:
+    """Length of the neighbour lists, and what else an index must hold, for metrics with their k.
+
+    Parameters
+    ----------
+    asked : iterable of (str, int or None)
+        Names and numbers of neighbours.
+    least : int
+        Shortest lists.
+
+    Returns
+    -------
+    k_max : int
+        Largest k of the metrics that need lists of it, at least `least`.
+    needs : set of str
+        See :data:`zooalign.indexes.index.NEEDS`.
+
+    Examples
+    --------
+    >>> k_max, needs = lists_and_needs([("mutual_knn", 20), ("cknna", 10), ("cknna", 512)], least=48)
+    >>> k_max, sorted(needs)
+    (48, ['gram', 'kernel_offsets', 'neighbors', 'sets@512', 'similarities'])
+    """
+    pairs = list(asked)
+    k_max = max([least, *(k for name, k in pairs if k is not None and not hasattr(get(name), "beyond_lists"))])
+    return k_max, set[str]().union(*(reads(name, k, k_max) for name, k in pairs))
+
+
+def reads(name: str, k: int | None, k_max: int) -> set[str]:
+    """What a metric with its k needs of an index with lists of k_max."""
+    module = get(name)
+    if k is None or k <= k_max or not hasattr(module, "beyond_lists"):
+        return set(module.NEEDS)
+    return set(module.NEEDS | module.beyond_lists(k))
 
 
 def label(name: str, k: int | None) -> str:
@@ -122,7 +162,7 @@ def check_pair(x: Index, y: Index) -> None:
         )
 
 
-def check_k(metric: str, x: Index, y: Index, k: Any, least: int = 1) -> int:
+def check_k(metric: str, x: Index, y: Index, k: Any, least: int = 1, from_lists: bool = True) -> int:
     """Return k as an int after checking it against both indexes.
 
     Parameters
@@ -135,6 +175,8 @@ def check_k(metric: str, x: Index, y: Index, k: Any, least: int = 1) -> int:
         Number of neighbours asked for.
     least : int
         Smallest k that the metric allows.
+    from_lists : bool
+        Whether the stored lists must be that long.
 
     Raises
     ------
@@ -149,7 +191,7 @@ def check_k(metric: str, x: Index, y: Index, k: Any, least: int = 1) -> int:
             "or more samples."
         )
     for index in (x, y):
-        if k > index.k_max:
+        if from_lists and k > index.k_max:
             raise MetricError(
                 f"{metric}: k = {k} but the index of {index.name} keeps {index.k_max} neighbours: build it again "
                 f"with k_max of at least {k}."

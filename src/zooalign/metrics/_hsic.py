@@ -112,6 +112,12 @@ def terms(x: Index, y: Index, layer_x: int, layer_y: int, array: str) -> np.ndar
     return shares(square(x, array, layer_x), square(y, array, layer_y))
 
 
+def row_products(x: Index, y: Index, layer_x: int, layer_y: int, array: str) -> np.ndarray:
+    """Sum of K_ij L_ij over all j but i of two centred kernels, (n,) float64."""
+    a, b = square(x, array, layer_x), square(y, array, layer_y)
+    return np.einsum("ij,ij->i", a, b) - np.diagonal(a) * np.diagonal(b)
+
+
 def shares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Share of every row in the cosine of two matrices (n, n), (n,) float32 with the cosine as its mean."""
     rows = np.einsum("ij,ij->i", a, b)

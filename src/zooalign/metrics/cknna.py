@@ -20,6 +20,8 @@ IDENTITY = None
 HAS_TERMS = False
 QUANTITY = "kernel alignment over common {k} nearest neighbours, as published"
 
+beyond_lists = cknna_exact.beyond_lists
+
 
 def chance(n: int, k: int) -> float | None:
     """None: it depends on the mean similarity of neighbours; take the permutation null.
@@ -45,7 +47,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     x, y : Index
         Two models on the same n > 3 samples.
     k : int
-        2 <= k < n, at most the k_max of both.
+        2 <= k < n; beyond the k_max of an index it must hold what `beyond_lists` says.
 
     Returns
     -------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zooalign.errors import MetricError
-from zooalign.metrics import _hsic, _lists, check_k, check_pair
+from zooalign.metrics import _hsic, _lists, _sets
 
 if TYPE_CHECKING:
     from zooalign.indexes.index import Index
@@ -23,6 +23,8 @@ RANGE = None
 IDENTITY = 1.0
 HAS_TERMS = False
 QUANTITY = "kernel alignment over common {k} nearest neighbours"
+
+beyond_lists = _sets.beyond_lists
 
 
 def chance(n: int, k: int) -> float | None:
@@ -49,7 +51,7 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     x, y : Index
         Two models on the same n > 3 samples.
     k : int
-        2 <= k < n, at most the k_max of both.
+        2 <= k < n; beyond the k_max of an index it must hold what `beyond_lists` says.
 
     Returns
     -------
@@ -66,7 +68,8 @@ def matrix(x: Index, y: Index, k: int) -> np.ndarray:
     Notes
     -----
     The denominators use each model's own mask. `cknna` has the published 1e-6 in them, which costs up to
-    1e-4 of the value. Sparse: n k operations per layer pair, in float64.
+    1e-4 of the value. Sparse: n k operations per layer pair, in float64. Beyond the lists similarities come from
+    the float32 kernel instead: the same to about 1e-6.
 
     References
     ----------
@@ -90,10 +93,13 @@ def parts(metric: str, x: Index, y: Index, k: int) -> tuple[np.ndarray, np.ndarr
     tuple of ndarray of float64
         See above.
     """
-    check_pair(x, y)
-    k = check_k(metric, x, y, k, least=2)
+    source = _sets.source(metric, x, y, k, least=2)
     if x.n < 4:
         raise MetricError(f"{metric} needs at least 4 samples; {x.name} has {x.n}. Use more samples.")
+    if source is _sets.Source.ALL:
+        return _hsic.unbiased(x, y, "gram")
+    if source is _sets.Source.SETS:
+        return _sets.masked_hsic(x, y, k), _own_of_sets(x, k), _own_of_sets(y, k)
     from zooalign.kernels import edges
 
     cross = np.empty((x.n_layers, y.n_layers))
@@ -122,3 +128,11 @@ def _own(x: Index, k: int) -> np.ndarray:
         return np.where(own[:, 0, 0] > _NOTHING_LEFT * largest, own[:, 0, 0], 0.0)
 
     return x.derived(("masked hsic", k), compute)
+
+
+def _own_of_sets(x: Index, k: int) -> np.ndarray:
+    def compute() -> np.ndarray:
+        own, largest = _sets.own_hsic(x, k)
+        return np.where(own > _NOTHING_LEFT * largest, own, 0.0)
+
+    return x.derived(("masked hsic", k, "of sets"), compute)

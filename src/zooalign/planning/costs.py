@@ -10,7 +10,7 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from zooalign.registry import plugin
+from zooalign.registry import member, plugin
 
 if TYPE_CHECKING:
     from zooalign.config.manifest import DatasetSpec, ModelSpec
@@ -121,11 +121,13 @@ def feature_bytes(spec: ModelSpec, n: int) -> int:
 
 
 def index_bytes(spec: ModelSpec, n: int, needs: list[str], k_max: int) -> int:
-    """Bytes of an index: neighbour lists with similarities, and packed kernels."""
+    """Bytes of an index: neighbour lists with similarities, packed kernels and sets of neighbours."""
+    stored_sets = member("zooalign.indexes.index", "stored_sets")
     kernels = sum(need in ("gram", "gram_rbf", "gram_rbf_median", "ranks") for need in needs)
     per_layer = (
         n * k_max * 10 + kernels * 2 * n * n + ("subspace" in needs) * 80 * n + ("sketches" in needs) * 320 * n
     )
+    per_layer += len(stored_sets(needs, k_max, n)) * n * n / 8
     whole = 4 * n * _features_per_sample(spec) if "features" in needs else 0
     return n_layers(spec) * per_layer + whole
 
