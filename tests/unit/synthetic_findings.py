@@ -1,4 +1,4 @@
-"""Findings of made-up sweeps: models, scores and capabilities as a test gives them, stored as the workflow does it."""
+"""Findings of made-up sweeps: models, scores and capabilities as a test gives them, stored as the workflow does."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def write_rows(folder: Path, lines: Sequence[Mapping[str, Any]]) -> tuple[Path, 
     rows: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for entry in lines:
         rows.setdefault((entry["dataset"], entry["model_x"]), []).append(dict(entry))
-    return tuple(write_row(folder / dataset / f"{name}.parquet", own) for (dataset, name), own in sorted(rows.items()))
+    return tuple(write_row(folder / d / f"{name}.parquet", own) for (d, name), own in sorted(rows.items()))
 
 
 def write_row(path: Path, lines: Sequence[Mapping[str, Any]]) -> Path:
