@@ -104,13 +104,10 @@ SEEN = {"corpora": ["LAION-2B"], "cross_modal": True}
 
 
 def test_every_tag_that_divides_defines_a_population():
-    models = [
-        model(f"m{i}", "language", family=f"f{i}", training=TRAINED, tuned="base", released="2024-01")
-        for i in range(4)
-    ]
-    models += [
-        model(f"n{i}", "language", family="g", training=SEEN, tuned="instruct", released="2025-02") for i in range(4)
-    ]
+    old = {"training": TRAINED, "tuned": "base", "released": "2024-01"}
+    new = {"training": SEEN, "tuned": "instruct", "released": "2025-02"}
+    models = [model(f"m{i}", "language", f"f{i}", **old) for i in range(4)]
+    models += [model(f"n{i}", "language", "g", **new) for i in range(4)]
     models += [model("rare", "language", training={"corpora": ["C4"], "fine_tuned_on": "chat"}, released="2025-05")]
     models += [model("noise", "language", objective="random")]
     models += [model("cut", "language", variant_of="m0", intervention={"keep_blocks": 2})]
