@@ -80,7 +80,7 @@ def drawn(monkeypatch, tmp_path):
         monkeypatch.setattr(_drawing, "save", lambda figure, path: (kept.append(figure), save(figure, path))[1])
         paths = room.make(*tables, shown(room, **options), tmp_path / "figure")
         monkeypatch.undo()
-        assert [p.name for p in paths] == ["figure.svg", "figure.png"]
+        assert [p.name for p in paths] == ["figure.svg", "figure.pdf", "figure.png"]
         return kept[0]
 
     return draw
@@ -344,8 +344,19 @@ def test_bytes_repeat_whatever_the_order_and_the_users_style(room, tmp_path):
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": "other"}):
         shuffled = alignment.sample(frac=1, random_state=2), capability.iloc[::-1], models.iloc[::-1]
         second = room.make(*shuffled, options, tmp_path / "b.two")
-    assert [p.name for p in first] == ["a.one.svg", "a.one.png"]
+    assert [p.name for p in first] == ["a.one.svg", "a.one.pdf", "a.one.png"]
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()
     assert b"<dc:date>" not in first[0].read_bytes()
-    assert min(Image.open(first[1]).size) > 700
+    assert first[1].read_bytes().startswith(b"%PDF")
+    assert b"/CreationDate" not in first[1].read_bytes()
+    assert min(Image.open(first[2]).size) > 700
+
+
+def test_a_figure_that_lacks_data_can_be_read(monkeypatch, tmp_path):
+    kept = []
+    monkeypatch.setattr(_drawing, "save", lambda figure, path: kept.append(figure))
+    with _drawing.style():
+        _drawing.draw_lack(tmp_path / "f", "Alignment by size", "Two models have a size; add more of them. " * 4)
+    assert_readable(kept[0])
+    assert "Alignment by size" in words(kept[0])

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from zooalign.config.manifest import ModelSpec
+from tests.unit.synthetic_findings import findings, model, published
 from zooalign.results.populations import partner_populations, populations, trend
-from zooalign.tables import populations as table
-
-from .test_tables import line
-
-
-def spec(name, modality="language", family="f", **keys):
-    language = {"pooling": "mean", "objective": "causal", "causal": True}
-    vision = {"pooling": "cls", "objective": "supervised"}
-    return ModelSpec.model_validate(
-        {"id": name, "modality": modality, "source": "random", "weights_sha256": "0" * 64, "family": family,
-         "parameters": 1, "licence": "none", **(language if modality == "language" else vision), **keys}
-    )  # fmt: skip
-
 
 values = st.lists(st.integers(0, 6), min_size=4, max_size=30)
 
@@ -118,11 +104,13 @@ SEEN = {"corpora": ["LAION-2B"], "cross_modal": True}
 
 
 def test_every_tag_that_divides_defines_a_population():
-    models = [spec(f"m{i}", family=f"f{i}", training=TRAINED, tuned="base", released="2024-01") for i in range(4)]
-    models += [spec(f"n{i}", family="g", training=SEEN, tuned="instruct", released="2025-02") for i in range(4)]
-    models += [spec("rare", training={"corpora": ["C4"], "fine_tuned_on": "chat"}, released="2025-05")]
-    models += [spec("noise", objective="random", weights_sha256=None)]
-    models += [spec("cut", variant_of="m0", intervention={"keep_blocks": 2})]
+    old = {"training": TRAINED, "tuned": "base", "released": "2024-01"}
+    new = {"training": SEEN, "tuned": "instruct", "released": "2025-02"}
+    models = [model(f"m{i}", "language", f"f{i}", **old) for i in range(4)]
+    models += [model(f"n{i}", "language", "g", **new) for i in range(4)]
+    models += [model("rare", "language", training={"corpora": ["C4"], "fine_tuned_on": "chat"}, released="2025-05")]
+    models += [model("noise", "language", objective="random")]
+    models += [model("cut", "language", variant_of="m0", intervention={"keep_blocks": 2})]
     found = dict(populations(models))
     assert found["released"] == [f"m{i}" for i in range(4)] + [f"n{i}" for i in range(4)] + ["rare"]
     assert found["released and interventions"] == [*found["released"], "cut"]
@@ -139,32 +127,23 @@ def test_every_tag_that_divides_defines_a_population():
 
 def test_the_table_has_a_line_per_population_and_partners(tmp_path):
     """Alignment with trained eyes grows with capability; with language-supervised eyes it does not."""
-    language = [spec(f"m{i}", family=f"f{i}") for i in range(6)]
-    vision = [spec("eye", "vision"), spec("clip", "vision", training=SEEN)]
-    models = pd.DataFrame(
-        [(m.id, m.modality, m.family, m.objective, m.causal, m.control, "") for m in [*language, *vision]],
-        columns=["id", "modality", "family", "objective", "causal", "control", "intervention"],
-    )
-    modality = dict(zip(models["id"], models["modality"], strict=True))
-    rows = []
+    language = [model(f"m{i}", "language", f"f{i}") for i in range(6)]
+    vision = [model("eye", "vision"), model("clip", "vision", training=SEEN)]
+    scores = {}
     for i in range(6):
-        for eye, score in (("eye", 0.1 + 0.01 * i), ("clip", 0.3 - 0.005 * i)):
-            entry = line("cnn", "gpt", score)
-            rows.append({**entry, "model_x": eye, "model_y": f"m{i}", "modality_x": modality[eye],
-                         "modality_y": "language"})  # fmt: skip
-    capability = pd.DataFrame(
-        [("bpb", f"m{i}", 2.0 - 0.1 * i, 0.01, "bits", False, 10, "") for i in range(6)],
-        columns=["capability", "model", "value", "standard_error", "unit", "higher_is_better", "n", "reason"],
+        scores |= {("eye", f"m{i}"): 0.1 + 0.01 * i, ("clip", f"m{i}"): 0.3 - 0.005 * i}
+    bits = {f"m{i}": 2.0 - 0.1 * i for i in range(6)}
+    made = published(
+        "populations",
+        findings(tmp_path, models=[*language, *vision], scores=scores, capabilities={"bits_per_byte": bits}),
+        tmp_path / "tables",
     )
-    options = table.Options(metric="mutual_knn", k=10, symmetric=True, datasets=("pictures",))
-    answers = list(table.answers(pd.DataFrame(rows), capability, models, (*language, *vision), options))
-    found = table.make(answers, options, tmp_path / "p.csv", tmp_path / "p.md")
+    found = made.frame
     assert found["partners"].tolist() == [
         "all", "not trained with the other modality", "trained with the other modality"
     ]  # fmt: skip
     assert found["population"].unique().tolist() == ["released"]
     assert found["spearman"].tolist() == [1.0, 1.0, -1.0]
-    text = (tmp_path / "p.md").read_text()
-    assert "## bpb of language models, on pictures" in text
-    assert "better models are aligned less: Spearman -1.00" in text
-    assert pd.read_csv(tmp_path / "p.csv").columns.tolist() == found.columns.tolist()
+    assert "## bits_per_byte of language models, aligned with vision models on pictures" in made.markdown
+    assert "better models are aligned less: Spearman -1.00" in made.markdown
+    assert made.read().columns.tolist() == found.columns.tolist()

@@ -11,12 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.test_tables import MODELS, frame
-from zooalign.results import read
+from tests.unit.synthetic_findings import MODELS, SCORES, findings, line, model, published
 from zooalign.results.frames import CapabilityRow
-from zooalign.results.means import ShownAlignment
 from zooalign.results.solved import BINS, accuracies, alike, bin_of, is_solved, solved, tasks_of
-from zooalign.tables import solved_tasks
 
 
 def row(task, model, value, error=0.01, unit="accuracy", better=True, reason=""):
@@ -133,66 +130,70 @@ def test_the_jackknife_error_is_the_spread_over_draws_of_models():
 # --- the table --------------------------------------------------------------------------------------------
 
 
-def make(folder, table, models=MODELS, alignment=None):
-    rows = [row(f"task{i}", m, v) for m, own in table.items() for i, v in enumerate(own) if v is not None]
-    capability = pd.DataFrame(rows, columns=list(read.CAPABILITY_COLUMNS))
-    files = [folder / f"t{suffix}" for suffix in solved_tasks.SUFFIXES]
-    options = ShownAlignment(metric="mutual_knn", k=10, symmetric=True, datasets=("pictures",))
-    alignment = frame() if alignment is None else alignment
-    by_model, by_bin = solved_tasks.make(alignment, capability, models, options, *files)
-    return by_model.set_index("model"), by_bin, files[-1].read_text()
+def make(folder, table, **options):
+    """Both tables of a sweep, published; accuracies by model, a task each."""
+    capabilities = {}
+    for name, own in table.items():
+        for i, value in enumerate(own):
+            if value is not None:
+                capabilities.setdefault(f"task{i}", {})[name] = value
+    found = findings(folder, capabilities=capabilities, **options)
+    solved, bins = (published(name, found, folder / "tables") for name in ("solved_tasks", "solved_bins"))
+    return solved.frame.set_index("model"), bins.frame, solved, bins
 
 
 def test_the_table_has_a_row_per_model_of_a_modality_with_tasks(tmp_path):
-    table, bins, text = make(tmp_path, {"cnn": [0.9, 0.5], "vit": [0.3, 0.6], "noise_v": [0.1, 0.55]})
+    values = {"cnn": [0.9, 0.5], "vit": [0.3, 0.6], "noise_v": [0.1, 0.55]}
+    table, bins, solved, _ = make(tmp_path / "a", values)
     assert table.index.tolist() == ["cnn", "vit", "noise_v"]
     assert table["solved"].tolist() == [2, 1, 1]
     assert table["fraction"].tolist() == [1.0, 0.5, 0.5]
     assert table["control"].tolist() == [False, False, True]
-    assert "| noise_v † | random | 1 of 2 | 50% | 0.3250 ± 0.0071 | 40-60 % |" in text
-    assert "- task1: 0.6000 (vit)" in text
+    assert "| noise_v † | random | 1 of 2 | 50% | 0.3250 ± 0.0141 | 40-60 % |" in solved.markdown
+    assert "- task1: the best of the vision models is vit, 0.6000." in solved.markdown
     assert bins["bin"].tolist() == list(BINS)
     assert bins["models"].tolist() == [0, 0, 1, 0, 1]  # the control is in no bin
     assert bins["alignment"].isna().all()
-    same, bins, text = make(tmp_path, {"cnn": [0.9, 0.5], "vit": [0.8, 0.6]})
+    same, bins, _, files = make(tmp_path / "b", {"cnn": [0.9, 0.5], "vit": [0.8, 0.6]})
     assert bins["models"].tolist() == [0, 0, 0, 0, 2]
     assert bins["alignment"].iloc[-1] == pytest.approx(0.6)
-    assert "| pictures | 80-100 % | 2 | 1 | 0.6000 |" in text
+    assert "## Vision models on pictures" in files.markdown
+    assert "| 80-100 % | 2 | 1 | 0.6000 |" in files.markdown
     assert same.loc["noise_v", "reason"] == "no value of task0, task1"
     assert pd.isna(same.loc["noise_v", "solved"])
 
 
 def test_the_table_says_which_tasks_count_for_nobody(tmp_path):
-    table, _, text = make(tmp_path, {"cnn": [0.9, 0.5], "vit": [0.3, None]})
+    table, _, solved, _ = make(tmp_path / "a", {"cnn": [0.9, 0.5], "vit": [0.3, None]})
     assert table["tasks"].tolist()[:2] == [1, 1]
-    assert "- task1 counts for nobody: not measured for vit" in text
-    table, bins, text = make(tmp_path, {"cnn": [0.9, None], "vit": [None, 0.3]})
+    assert "- task1 counts for nobody: not measured for vit." in solved.markdown
+    table, bins, _, _ = make(tmp_path / "b", {"cnn": [0.9, None], "vit": [None, 0.3]})
     assert table["solved"].isna().all()
     assert set(table["reason"]) == {"no task that all compared models have"}
     assert bins["models"].tolist() == [0] * 5
 
 
 def test_interventions_set_no_best_and_are_in_no_bin(tmp_path):
-    changed = MODELS.copy()
-    changed.loc[changed["id"] == "vit", "intervention"] = "weight noise 0.2"
-    table, bins, text = make(tmp_path, {"cnn": [0.5], "vit": [0.9]}, changed)
+    change = {"variant_of": "cnn", "intervention": {"weight_noise": 0.2}}
+    models = [model("vit", "vision", "f2", **change) if m.id == "vit" else m for m in MODELS]
+    table, bins, solved, _ = make(tmp_path, {"cnn": [0.5], "vit": [0.9]}, models=models)
     assert table["solved"].tolist()[:2] == [1, 1]
-    assert "- task0: 0.5000 (cnn)" in text
-    assert "| vit ‡ |" in text
+    assert "- task0: the best of the vision models is cnn, 0.5000." in solved.markdown
+    assert "| vit ‡ |" in solved.markdown
     assert bins["models"].sum() == 1
 
 
-def test_a_sweep_without_tasks_has_an_empty_table(tmp_path):
-    table, bins, text = make(tmp_path, {})
+def test_a_sweep_without_tasks_has_empty_tables(tmp_path):
+    table, bins, solved, files = make(tmp_path, {})
     assert len(table) == len(bins) == 0
-    assert "No capability of this sweep is an accuracy." in text
-    assert (tmp_path / "t.csv").read_text().startswith("model,modality,")
+    assert "No capability of this sweep is an accuracy." in solved.markdown
+    assert solved.read().columns.tolist()[:2] == ["model", "modality"]
+    assert "There are no rows." in files.markdown
 
 
 def test_where_models_of_a_modality_are_not_compared_there_are_no_bins(tmp_path):
-    cross = frame()
-    cross = cross[cross["comparison"] == "vision-language"]
-    table, bins, text = make(tmp_path, {"cnn": [0.9], "vit": [0.8]}, alignment=cross)
+    cross = {pair: s for pair, s in SCORES.items() if line(*pair, s)["comparison"] == "vision-language"}
+    table, bins, _, files = make(tmp_path, {"cnn": [0.9], "vit": [0.8]}, scores=cross)
     assert table["solved"].tolist()[:2] == [1, 1]
     assert len(bins) == 0
-    assert "among the models of a bin" not in text
+    assert "There are no rows." in files.markdown

@@ -9,7 +9,6 @@ import inspect
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -17,14 +16,16 @@ import yaml
 from tests.unit import test_capability_bits_per_byte as bits
 from tests.unit import test_capability_language_task as tasks
 from tests.unit import test_capability_linear_probe as probe
-from tests.unit.test_tables import MODELS, all_lines, line, write_rows
+from tests.unit.synthetic_findings import MODELS, SCORES, findings, lines_of
 from zooalign.capability._record import CapabilityError, CapabilityRecord
 from zooalign.closed import Closed
 from zooalign.config.schema import CapabilityConfig, HeadlineConfig
 from zooalign.errors import StoreError
 from zooalign.registry import plugin, plugin_names
-from zooalign.results.findings import Findings
+from zooalign.results.findings import is_recorded, make_result, recorded_digest
+from zooalign.results.publishing import SUFFIXES
 from zooalign.storage.journal import Journal
+from zooalign.workflow.rules.results import FIGURE_SUFFIXES
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "src/zooalign"
@@ -33,7 +34,7 @@ MODULES = [(package, name) for package in PACKAGES for name in plugin_names(pack
 # What a module of each room may declare; every other upper-case name is its own and starts with an underscore, or is
 # listed here with what it is.
 DECLARATIONS = {
-    "tables": {"VERSION", "SUFFIXES", "NEEDS_CAPABILITY", "READS_ASKED", "READS_TAGS"},
+    "tables": {"VERSION", "NEEDS_CAPABILITY"},
     "figures": {"VERSION", "NEEDS_CAPABILITY"},
     "capability": {
         "VERSION", "APPLIES_TO", "CAUSAL_ONLY", "NEEDS", "READS", "KEEPS_JOURNAL", "UNIT", "HIGHER_IS_BETTER",
@@ -60,7 +61,10 @@ def test_declares_what_the_room_knows_and_nothing_else(package, name):
     assert inspect.getdoc(module)
 
 
-@pytest.mark.parametrize(("package", "name"), [m for m in MODULES if m != ("tables", "alignment")])
+OPTIONAL = [m for m in MODULES if hasattr(plugin(*m, m[0]), "Options")]
+
+
+@pytest.mark.parametrize(("package", "name"), OPTIONAL)
 def test_options_are_closed_described_and_read(package, name):
     """A key that nothing reads would be accepted and ignored."""
     module = plugin(package, name, package)
@@ -78,56 +82,34 @@ def test_options_are_closed_described_and_read(package, name):
 
 # --- tables and figures --------------------------------------------------------------------------------------------
 
+VALUES = {
+    "bits_per_byte": {"gpt": 1.0, "noise_l": 3.0},
+    "other_bits": {"gpt": 2.0, "noise_l": 2.5},
+    "probe": {"cnn": 0.8, "vit": 0.9},
+}
 
-def findings(folder, *, headline=None, capabilities=("bits_per_byte",), datasets=("pictures",)):
-    """What a small sweep found, on disk, as the workflow hands it over."""
-    lines = all_lines()
-    lines += [line(e["model_x"], e["model_y"], e["score"] ** 2, k=0, metric="cka") for e in lines if e["k"] == 10]
+
+def sweep(folder, capabilities=("bits_per_byte",), datasets=("pictures",), headline=None):
+    """What a small sweep found, by several metrics and k, on up to two datasets."""
+    lines = lines_of(settings=(("mutual_knn", 10), ("mutual_knn", 5)))
+    for entry in lines:
+        entry["score"] *= 1 if entry["k"] == 10 else 0.9
+    lines += lines_of({pair: s**2 for pair, s in SCORES.items()}, settings=(("cka", 0),))
     if "emoji" in datasets:
         lines += [entry | {"dataset": "emoji", "score": 0.9 * entry["score"]} for entry in lines]
-    rows = write_rows(folder / "rows", lines)
-    values = {
-        "bits_per_byte": {"gpt": 1.0, "noise_l": 3.0},
-        "other_bits": {"gpt": 2.0, "noise_l": 2.5},
-        "probe": {"cnn": 0.8, "vit": 0.9},
-    }
-    paths = []
-    for capability in capabilities:
-        for model, value in values[capability].items():
-            record = {
-                "capability": capability, "model": model, "value": value, "standard_error": 0.02,
-                "unit": "accuracy" if capability == "probe" else "bits/byte",
-                "higher_is_better": capability == "probe", "n": 50,
-                "details": {}, "settings": {}, "versions": {}, "digest": "d",
-            }  # fmt: skip
-            path = folder / "capability" / capability / f"{model}.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(record))
-            paths.append(path)
-    models = [SimpleNamespace(**row) for row in MODELS.to_dict(orient="records")]
-    config = SimpleNamespace(headline=headline or HeadlineConfig(), capability_sources=(), capabilities=())
-    sweep = SimpleNamespace(
-        external=(),
-        zoo=(),
-        config=config,
-        models=models,
-        failures={},
-        left_out={},
-        datasets=lambda: datasets,
-        failed_with=lambda model: [],
-    )
-    return Findings(sweep, tuple(rows), tuple(paths))
+    chosen = {name: VALUES[name] for name in capabilities}
+    return findings(folder, lines=lines, capabilities=chosen, datasets=datasets, headline=headline)
 
 
 def make(package, name, found, folder):
-    """Make a table or a figure; return what was written, by suffix."""
-    folder.mkdir(parents=True, exist_ok=True)
-    module = plugin(package, name, package)
-    if package == "tables":
-        module.write(found, folder / "a.b")
-    else:
-        module.draw(found, "pictures", folder / "a.b")
-    return {file.name.removeprefix("a.b"): file.read_bytes() for file in folder.iterdir()}
+    """Make a table or a figure as a job does; return what was written, by suffix."""
+    suffixes = SUFFIXES if package == "tables" else FIGURE_SUFFIXES
+    files = [folder / f"a.b{suffix}" for suffix in suffixes]
+    make_result(found.sweep, package, name, found.row_paths, found.capability_paths, files, print, "pictures")
+    assert is_recorded(files)
+    assert recorded_digest(files) == found.digest(package, name)
+    written = [file for file in folder.iterdir() if file.is_file()]
+    return {file.name.removeprefix("a.b"): file.read_bytes() for file in written}
 
 
 RESULTS = [(package, name) for package in ("tables", "figures") for name in plugin_names(package)]
@@ -135,18 +117,26 @@ RESULTS = [(package, name) for package in ("tables", "figures") for name in plug
 
 @pytest.mark.parametrize(("package", "name"), RESULTS)
 def test_writes_the_declared_files_and_no_others(package, name, tmp_path):
-    module = plugin(package, name, package)
-    suffixes = module.SUFFIXES if package == "tables" else (".svg", ".png")
-    first = make(package, name, findings(tmp_path), tmp_path / "first")
-    assert set(first) == set(suffixes)
-    assert len(set(suffixes)) == len(suffixes)
+    first = make(package, name, sweep(tmp_path), tmp_path / "first")
+    assert set(first) == set(SUFFIXES if package == "tables" else FIGURE_SUFFIXES)
     assert all(first.values())
-    assert make(package, name, findings(tmp_path), tmp_path / "second") == first
+    assert make(package, name, sweep(tmp_path), tmp_path / "second") == first
+
+
+@pytest.mark.parametrize("name", plugin_names("tables"))
+def test_every_column_of_a_table_is_described(name, tmp_path):
+    table = plugin("tables", name, "table").table(sweep(tmp_path, capabilities=tuple(VALUES)))
+    assert table.title
+    assert table.notes
+    assert len(table.shown) > 1
+    for column in table.columns:
+        assert column.meaning.strip() == column.meaning != ""
+        assert "\n" not in column.meaning + column.unit
 
 
 @pytest.mark.parametrize(("package", "name"), RESULTS)
 def test_needs_a_capability_exactly_where_it_says_so(package, name, tmp_path):
-    found = findings(tmp_path, capabilities=())
+    found = sweep(tmp_path, capabilities=())
     if getattr(plugin(package, name, package), "NEEDS_CAPABILITY", False):
         with pytest.raises(StoreError, match="capability"):
             make(package, name, found, tmp_path / "out")
@@ -154,28 +144,31 @@ def test_needs_a_capability_exactly_where_it_says_so(package, name, tmp_path):
         assert make(package, name, found, tmp_path / "out")
 
 
-@pytest.mark.parametrize(("package", "name"), [m for m in RESULTS if m != ("tables", "alignment")])
-def test_every_option_comes_from_the_configuration_and_changes_what_is_written(package, name, tmp_path, monkeypatch):
-    module = plugin(package, name, package)
-    both = ("bits_per_byte", "other_bits", "probe")
-    usual = make(package, name, findings(tmp_path, capabilities=both), tmp_path / "usual")
-    changed = {
-        "metric": {"headline": HeadlineConfig(metric="cka", k=None)},
-        "k": {"headline": HeadlineConfig(k=5)},
-        "capability": {"headline": HeadlineConfig(capability="other_bits")},
-        "datasets": {"datasets": ("pictures", "emoji")},
-    }
-    kept = []
+@pytest.mark.parametrize(("package", "name"), RESULTS)
+def test_the_headline_decides_what_is_shown(package, name, tmp_path):
+    """Metric and k are at least in the header of a table, and in what a figure says of itself."""
+    usual = make(package, name, sweep(tmp_path / "usual", tuple(VALUES)), tmp_path / "usual/out")
+    for headline in (HeadlineConfig(metric="cka", k=None), HeadlineConfig(k=5)):
+        folder = tmp_path / f"{headline.metric}{headline.k}"
+        made = make(package, name, sweep(folder, tuple(VALUES), headline=headline), folder / "out")
+        assert all(made[suffix] != usual[suffix] for suffix in made), f"{name}: {headline} changes nothing"
+
+
+@pytest.mark.parametrize("name", plugin_names("tables"))
+def test_every_dataset_is_in_every_table(name, tmp_path):
+    found = sweep(tmp_path, ("bits_per_byte", "probe"), ("pictures", "emoji"))
+    made = make("tables", name, found, tmp_path / "out")
+    assert b"emoji" in made[".csv"]
+    assert b"emoji" in made[".md"]
+
+
+@pytest.mark.parametrize(("package", "name"), [m for m in OPTIONAL if m[0] == "figures"])
+def test_every_option_of_a_figure_comes_from_the_configuration(package, name, tmp_path, monkeypatch):
+    module, kept = plugin(package, name, package), []
     original = module.Options
     monkeypatch.setattr(module, "Options", lambda **options: kept.append(options) or original(**options))
-    for key, how in changed.items():
-        folder = tmp_path / key
-        made = make(package, name, findings(folder, **{"capabilities": both} | how), folder / "out")
-        if key in original.model_fields:
-            assert made != usual, f"{name}: {key} changes nothing"
-    assert all(set(options) == set(original.model_fields) for options in kept)
-    derived = {"dataset", "symmetric"}  # the file's own dataset, and what the metric declares
-    assert set(original.model_fields) <= set(changed) | derived, f"{name}: an option that no configuration sets"
+    make(package, name, sweep(tmp_path), tmp_path / "out")
+    assert [set(options) for options in kept] == [set(original.model_fields)]
 
 
 def test_the_default_configuration_names_tables_and_figures_that_exist():
@@ -266,13 +259,12 @@ def test_applies_to_the_declared_models(name):
     assert module.NEEDS in ("features", "model")
     assert module.NEEDS == "features" or module.APPLIES_TO == "language"
     chosen = CapabilityConfig(id="x", kind=name, dataset="pictures")
-    models = tuple(SimpleNamespace(**row, weights=row["id"]) for row in MODELS.to_dict(orient="records"))
     config = Config(zoo=(), datasets=("pictures",), metrics={"cka": {}}, capabilities=(chosen,))
-    sweep = Sweep(config, models, {}, {})
+    those = Sweep(config, MODELS, {}, {}).measured(chosen)
     causal = getattr(module, "CAUSAL_ONLY", False)
-    expected = [m.id for m in models if m.modality == module.APPLIES_TO and (m.causal or not causal)]
-    assert [m.id for m in sweep.measured(chosen)] == expected
-    assert set(expected) < set(MODELS["id"])
+    expected = [m.id for m in MODELS if m.modality == module.APPLIES_TO and (m.causal or not causal)]
+    assert [m.id for m in those] == expected
+    assert set(expected) < {m.id for m in MODELS}
     ((subject, samples), _) = EXAMPLES[name]()
     subject.causal = False
     if causal:

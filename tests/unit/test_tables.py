@@ -1,7 +1,8 @@
-"""Tables: the joined alignment, the capability table, and the records they are read from."""
+"""Tables: the joined alignment, capability beside alignment, and the rows that they are read from."""
 
 from __future__ import annotations
 
+import math
 import random
 
 import pandas as pd
@@ -9,107 +10,40 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tests.unit.synthetic_findings import (
+    MODELS,
+    SCORES,
+    findings,
+    frame_of,
+    line,
+    lines_of,
+    model,
+    published,
+    write_row,
+    write_rows,
+)
 from zooalign.alignment.table import table_schema
+from zooalign.config.external import External
+from zooalign.config.schema import HeadlineConfig
 from zooalign.errors import StoreError
 from zooalign.results import read
+from zooalign.results.findings import Findings
+from zooalign.results.means import ShownAlignment
 from zooalign.tables import alignment, capability_alignment
 
-MODELS = pd.DataFrame(
-    [
-        ("cnn", "vision", "f1", "supervised", False, False, ""),
-        ("vit", "vision", "f2", "self-supervised", False, False, ""),
-        ("noise_v", "vision", "random", "random", False, True, ""),
-        ("gpt", "language", "f3", "causal", True, False, ""),
-        ("bert", "language", "f4", "sentence-encoder", False, False, ""),
-        ("noise_l", "language", "random", "random", True, True, ""),
-    ],
-    columns=["id", "modality", "family", "objective", "causal", "control", "intervention"],
-)
-SCORES = {
-    ("cnn", "gpt"): 0.10,
-    ("cnn", "bert"): 0.20,
-    ("vit", "gpt"): 0.30,
-    ("vit", "bert"): 0.50,
-    ("cnn", "noise_l"): 0.04,
-    ("vit", "noise_l"): 0.06,
-    ("noise_v", "gpt"): 0.03,
-    ("noise_v", "bert"): 0.05,
-    ("noise_v", "noise_l"): 0.01,
-    ("cnn", "vit"): 0.60,
-    ("cnn", "noise_v"): 0.08,
-    ("vit", "noise_v"): 0.09,
-    ("bert", "gpt"): 0.70,
-    ("bert", "noise_l"): 0.12,
-    ("gpt", "noise_l"): 0.14,
-}
-
-
-def line(x, y, score, dataset="pictures", k=10, metric="mutual_knn"):
-    modality = dict(zip(MODELS["id"], MODELS["modality"], strict=True))
-    return {
-        "dataset": dataset,
-        "comparison": f"{modality[x]}-{modality[y]}",
-        "metric": metric,
-        "k": k,
-        "model_x": x,
-        "model_y": y,
-        "modality_x": modality[x],
-        "modality_y": modality[y],
-        "score": score,
-        "chance": 10 / 1023,
-        "n": 1024,
-        "layer_x": 0,
-        "layer_y": 1,
-        "layer_name_x": "a",
-        "layer_name_y": "b",
-        "tied_x": 0.25,
-        "tied_y": None if k == 0 else 0.0,
-        "n_layers_x": 1,
-        "n_layers_y": 2,
-        "digest": f"{x}{y}{k}",
-        "matrix": [0.0, score],
-        "terms": [score] * 3,
-    }
-
-
-def frame(scores=SCORES, **kwargs):
-    return pd.DataFrame([line(x, y, s, **kwargs) for (x, y), s in scores.items()]).drop(columns=["matrix", "terms"])
-
-
-def capabilities():
-    rows = [
-        ("bits_per_byte", "gpt", 1.0, 0.02, "bits/byte", False, 100, ""),
-        ("bits_per_byte", "noise_l", float("nan"), float("nan"), "bits/byte", False, 0, "out of memory"),
-        ("probe", "cnn", 0.9, 0.01, "accuracy", True, 360, ""),
-        ("probe", "noise_v", 0.3, 0.02, "accuracy", True, 360, ""),
-    ]
-    return pd.DataFrame(rows, columns=list(read.CAPABILITY_COLUMNS))
-
-
-# --- alignment.parquet and .csv -------------------------------------------------------------------------
-
-
-def write_rows(folder, lines):
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for model in sorted({entry["model_x"] for entry in lines}):
-        path = folder / f"{model}.parquet"
-        # Narrower integers, other columns first and metadata of its own, as a row file may have.
-        table = pa.Table.from_pylist([entry for entry in lines if entry["model_x"] == model])
-        table = table.select(sorted(table.column_names)).replace_schema_metadata({"held": "something"})
-        table = table.set_column(table.column_names.index("n"), "n", table["n"].cast(pa.int32()))
-        pq.write_table(table, path)
-        paths.append(path)
-    return paths
+# --- alignment ------------------------------------------------------------------------------------------
 
 
 def all_lines():
-    return [line(x, y, s, k=k) for (x, y), s in SCORES.items() for k in (10, 5)]
+    return lines_of(settings=(("mutual_knn", 10), ("mutual_knn", 5)))
+
+
+def joined(folder, lines):
+    return published("alignment", findings(folder, lines=lines), folder / "tables")
 
 
 def test_the_joined_table_is_sorted_and_keeps_matrix_and_terms(tmp_path):
-    alignment.make(write_rows(tmp_path / "rows", all_lines()), tmp_path / "a.parquet", tmp_path / "a.csv")
-    table = pq.read_table(tmp_path / "a.parquet")
+    table = pq.read_table(f"{joined(tmp_path, all_lines()).path}.parquet")
     assert table.num_rows == 30
     assert table.schema.equals(table_schema())
     keys = table.select(alignment.KEY).to_pylist()
@@ -121,49 +55,79 @@ def test_the_joined_table_is_sorted_and_keeps_matrix_and_terms(tmp_path):
 
 
 def test_the_csv_has_the_scores_in_fixed_form_and_no_heavy_column(tmp_path):
-    alignment.make(write_rows(tmp_path / "rows", all_lines()), tmp_path / "a.parquet", tmp_path / "a.csv")
-    text = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False)
+    made = joined(tmp_path, all_lines())
+    text = made.read(dtype=str, keep_default_na=False)
     assert not {"matrix", "terms"} & set(text.columns)
-    assert set(text["chance"]) == {"0.00977517"}
+    assert set(text["chance"]) == {"0.00488759", "0.00977517"}  # 5 and 10 of 1,023
     assert text.set_index(["model_x", "model_y", "k"]).loc[("cnn", "gpt", "10"), "score"] == "0.10000000"
-    light = read.read_alignment(tmp_path / "a.parquet")
-    assert light["score"].tolist() == pytest.approx(text["score"].astype(float).tolist())
+    assert made.frame["score"].tolist() == pytest.approx(text["score"].astype(float).tolist())
+    assert "pictures,vision-language,mutual_knn,10,cnn,gpt,vision,language,0.10000000," in made.csv
+
+
+def test_people_see_the_headline_metric_highest_first(tmp_path):
+    text = joined(tmp_path, all_lines()).markdown
+    sections = text.split("## ")[1:-1]
+    assert [s.splitlines()[0] for s in sections] == [
+        "language-language on pictures", "vision-language on pictures", "vision-vision on pictures",
+    ]  # fmt: skip
+    rows = [row for row in sections[1].splitlines() if row.startswith("| ")][2:]
+    assert rows[0] == "| vit | bert | 0.5000 | block_0, block_1 |"
+    assert len(rows) == 9  # and not those of k = 5
 
 
 def test_neither_files_nor_rows_in_another_order_change_a_byte(tmp_path):
     lines = all_lines()
-    alignment.make(write_rows(tmp_path / "one", lines), tmp_path / "a.parquet", tmp_path / "a.csv")
+    one = findings(tmp_path / "one", lines=lines)
     random.Random(3).shuffle(lines)
     # The symmetric pairs may lie in either model's row: here all lie in one file.
-    for entry in lines:
-        entry["row"] = "all"
-    path = tmp_path / "all.parquet"
-    pq.write_table(pa.Table.from_pylist(lines), path)
-    alignment.make([path], tmp_path / "b.parquet", tmp_path / "b.csv")
-    for suffix in ("parquet", "csv"):
-        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+    path = write_row(tmp_path / "two/alignment/pictures/all.parquet", lines)
+    two = Findings(one.sweep, (path,), one.capability_paths)
+    reversed_ = Findings(one.sweep, one.row_paths[::-1], one.capability_paths[::-1])
+    first, *others = (published("alignment", f, tmp_path / name) for f, name in
+                      ((one, "a"), (two, "b"), (reversed_, "c")))  # fmt: skip
+    assert all(other.bytes() == first.bytes() for other in others)
+
+
+def test_rows_of_other_forms_are_read_alike(tmp_path):
+    """Narrower integers, other columns first and metadata of its own, as a row file may have."""
+    plain = joined(tmp_path, all_lines())
+    paths = []
+    for path in write_rows(tmp_path / "rows", all_lines()):
+        table = pq.read_table(path)
+        table = table.select(sorted(table.column_names)).replace_schema_metadata({"held": "something"})
+        table = table.set_column(table.column_names.index("n"), "n", table["n"].cast(pa.int32()))
+        paths.append(tmp_path / "other" / "pictures" / path.name)
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, paths[-1])
+    found = findings(tmp_path, lines=all_lines())
+    other = published("alignment", Findings(found.sweep, tuple(paths), found.capability_paths), tmp_path / "b")
+    assert other.bytes() == plain.bytes()
 
 
 def test_a_chance_that_there_is_not_stays_empty(tmp_path):
-    lines = [{**line("cnn", "gpt", 0.3, k=0, metric="cka"), "chance": None, "terms": None}]
-    alignment.make(write_rows(tmp_path, lines), tmp_path / "out" / "a.parquet", tmp_path / "out" / "a.csv")
-    assert pd.read_csv(tmp_path / "out" / "a.csv")["chance"].isna().all()
-    assert pq.read_table(tmp_path / "out" / "a.parquet")["terms"].null_count == 1
+    lines = [line("cnn", "gpt", 0.3, k=0, metric="cka", terms=None)]
+    found = findings(tmp_path, lines=lines, headline=HeadlineConfig(metric="cka", k=None))
+    made = published("alignment", found, tmp_path / "tables")
+    assert made.read()["chance"].isna().all()
+    stored = pq.read_table(f"{made.path}.parquet")
+    assert stored["terms"].null_count == stored["chance"].null_count == 1
 
 
 def test_no_rows_at_all_make_an_empty_table(tmp_path):
-    alignment.make([], tmp_path / "a.parquet", tmp_path / "a.csv")
-    assert pq.read_table(tmp_path / "a.parquet").num_rows == 0
-    assert (tmp_path / "a.csv").read_text().startswith("dataset,comparison,metric,k,")
+    made = joined(tmp_path, [])
+    assert pq.read_table(f"{made.path}.parquet").num_rows == 0
+    assert made.read().columns.tolist()[:4] == ["dataset", "comparison", "metric", "k"]
+    assert "There are no rows." in made.markdown
 
 
-def test_a_pair_that_stands_twice_names_both_files(tmp_path):
-    [path] = write_rows(tmp_path, [line("cnn", "gpt", 0.3)])
-    other = tmp_path / "other.parquet"
-    other.write_bytes(path.read_bytes())
-    with pytest.raises(StoreError, match=r"other\.parquet: .*cnn, gpt is already in .*cnn\.parquet"):
-        alignment.make([other, path], tmp_path / "a.parquet", tmp_path / "a.csv")
-    assert not (tmp_path / "a.parquet").exists()
+def test_a_pair_that_is_in_two_files_names_both(tmp_path):
+    found = findings(tmp_path, lines=[line("cnn", "gpt", 0.3)])
+    [path] = found.row_paths
+    other = write_row(path.with_name("other.parquet"), [line("cnn", "gpt", 0.3)])
+    twice = Findings(found.sweep, (other, path), ())
+    with pytest.raises(StoreError, match=r"cnn\.parquet: .*cnn, gpt is already in .*other\.parquet"):
+        published("alignment", twice, tmp_path / "tables")
+    assert not (tmp_path / "tables/alignment.parquet").exists()
 
 
 @pytest.mark.parametrize(
@@ -175,39 +139,47 @@ def test_a_pair_that_stands_twice_names_both_files(tmp_path):
         ({"n": "many"}, "not a table of alignment"),
     ],
 )
-def test_damaged_rows_are_refused(tmp_path, change, message):
+@pytest.mark.parametrize("reader", [read.read_row_file, read.read_light_rows])
+def test_damaged_rows_are_refused(tmp_path, change, message, reader):
     path = tmp_path / "cnn.parquet"
     pq.write_table(pa.Table.from_pylist([{**line("cnn", "gpt", 0.3), **change}]), path)
     with pytest.raises(StoreError, match=rf"cnn\.parquet: {message}"):
-        read.read_row_file(path)
+        reader(path)
 
 
-def test_a_file_that_is_no_table_is_refused(tmp_path):
+@pytest.mark.parametrize("reader", [read.read_row_file, read.read_light_rows])
+def test_a_file_that_is_no_table_is_refused(tmp_path, reader):
     path = tmp_path / "cnn.parquet"
+    with pytest.raises(StoreError, match=r"cnn\.parquet: not a table"):
+        reader(path)
     path.write_bytes(b"not parquet")
     with pytest.raises(StoreError, match=r"cnn\.parquet: not a table"):
-        read.read_row_file(path)
+        reader(path)
     pq.write_table(pa.table({"dataset": ["d"]}), path)
     with pytest.raises(StoreError, match="column 'comparison' is missing"):
-        read.read_row_file(path)
+        reader(path)
 
 
 # --- capability_alignment -------------------------------------------------------------------------------
 
+MEASURED = {
+    "bits_per_byte": {"gpt": 1.0, "noise_l": "out of memory"},
+    "probe": {"cnn": 0.9, "noise_v": 0.3},
+}
 
-def make(tmp_path, table=None, capability=None, models=MODELS, name="t", left_out=None, **options):
-    table = frame() if table is None else table
-    chosen = {"metric": "mutual_knn", "k": 10, "symmetric": True, "datasets": sorted(set(table["dataset"]))}
-    result = capability_alignment.make(
-        table,
-        capabilities() if capability is None else capability,
-        models,
-        capability_alignment.Options(**chosen | options),
-        tmp_path / f"{name}.csv",
-        tmp_path / f"{name}.md",
-        left_out,
-    )
-    return result.set_index("id")
+
+def beside(folder, **options):
+    """The table of a sweep, published."""
+    return published("capability_alignment", findings(folder, capabilities=MEASURED, **options), folder / "tables")
+
+
+def make(folder, scores=SCORES, **options):
+    return beside(folder, scores=scores, **options).frame.set_index("id")
+
+
+def changed(name, **keys):
+    """The models, one of them another row."""
+    return [model(m.id, m.modality, m.family, **keys) if m.id == name else m for m in MODELS]
 
 
 def test_means_are_over_the_trained_models_of_the_other_modality(tmp_path):
@@ -234,10 +206,11 @@ def test_ranks_are_among_trained_models_of_a_modality(tmp_path):
 
 
 def test_interventions_are_marked_and_in_no_mean_and_no_rank(tmp_path):
-    changed = MODELS.copy()
-    changed.loc[changed["id"] == "bert", "intervention"] = "weight noise 0.2"
-    plain, table = (make(tmp_path, models=models) for models in (MODELS, changed))
-    assert "| bert ‡ | f4 | sentence-encoder (weight noise 0.2) |" in (tmp_path / "t.md").read_text()
+    keys = {"objective": "sentence-encoder", "variant_of": "gpt", "intervention": {"weight_noise": 0.2}}
+    plain = make(tmp_path / "plain")
+    made = beside(tmp_path / "changed", models=changed("bert", **keys))
+    table = made.frame.set_index("id")
+    assert "| bert ‡ | f4 | sentence-encoder (weight noise 0.2) |" in made.markdown
     assert table.loc["bert", "pictures_other"] == plain.loc["bert", "pictures_other"]
     assert pd.isna(table.loc["bert", "pictures_rank"])
     assert table.loc["gpt", "pictures_rank"] == 1
@@ -249,11 +222,15 @@ def test_equal_means_share_a_rank(tmp_path):
     same = {
         pair: 0.2 if pair[0] in ("cnn", "vit") and pair[1] in ("gpt", "bert") else s for pair, s in SCORES.items()
     }
-    assert make(tmp_path, frame(same)).loc[["cnn", "vit"], "pictures_rank"].tolist() == [1, 1]
+    assert make(tmp_path, same).loc[["cnn", "vit"], "pictures_rank"].tolist() == [1, 1]
 
 
-def test_a_missing_score_is_no_zero_and_is_told(tmp_path):
-    table = make(tmp_path, frame({pair: s for pair, s in SCORES.items() if pair != ("cnn", "bert")}))
+def without(*pair):
+    return {own: s for own, s in SCORES.items() if not set(pair) <= set(own)}
+
+
+def test_a_missing_score_is_no_zero_and_is_said(tmp_path):
+    table = make(tmp_path, without("cnn", "bert"))
     assert table.loc["cnn", "pictures_other"] == pytest.approx(0.10)
     assert table.loc["cnn", "pictures_other_n"] == 1
     assert "pictures: no score with bert (1 in the mean)" in table.loc["cnn", "reason"]
@@ -262,25 +239,32 @@ def test_a_missing_score_is_no_zero_and_is_told(tmp_path):
 
 
 def test_a_model_that_failed_altogether_is_in_nobodys_mean(tmp_path):
-    table = make(tmp_path, frame({pair: s for pair, s in SCORES.items() if "bert" not in pair}))
+    made = beside(tmp_path, scores=without("bert"))
+    table = made.frame.set_index("id")
     assert pd.isna(table.loc["bert", "pictures_other"])
     assert table.loc["bert", "pictures_other_n"] == 0
-    assert "no score with cnn, vit" in table.loc["bert", "reason"] or "any trained" in table.loc["bert", "reason"]
+    assert "no score with any trained vision model" in table.loc["bert", "reason"]
     assert table.loc[["vit", "cnn"], "pictures_rank"].tolist() == [1, 2]
     assert table.loc["cnn", "pictures_other"] == pytest.approx(0.10)
     assert "bert" not in table.loc["cnn", "reason"]
-    fields = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False).set_index("id")
+    fields = made.read(dtype=str, keep_default_na=False).set_index("id")
     assert fields.loc["bert", "pictures_other"] == ""
+
+
+def test_what_failed_is_the_reason_for_all_else(tmp_path):
+    failed = {"extract_features": {"pictures/bert": "out of memory"}}
+    table = make(tmp_path, without("bert"), failures=failed)
+    assert table.loc["bert", "reason"] == "extract_features on pictures failed: out of memory"
 
 
 def test_a_comparison_that_is_not_made_is_no_failure(tmp_path):
     cross = {pair: s for pair, s in SCORES.items() if line(*pair, s)["comparison"] == "vision-language"}
-    table = make(tmp_path, frame(cross))
+    table = make(tmp_path, cross)
     assert table["pictures_within"].isna().all()
     assert table.loc["cnn", "reason"] == ""
 
 
-def test_capabilities_stand_in_their_columns_with_reasons(tmp_path):
+def test_capabilities_are_in_columns_of_their_own_with_reasons(tmp_path):
     table = make(tmp_path)
     assert table.loc["gpt", ["bits_per_byte", "bits_per_byte_se"]].tolist() == [1.0, 0.02]
     assert pd.isna(table.loc["noise_l", "bits_per_byte"])
@@ -291,66 +275,75 @@ def test_capabilities_stand_in_their_columns_with_reasons(tmp_path):
 
 
 def test_several_datasets_have_columns_each(tmp_path):
-    both = pd.concat([frame(), frame({p: s / 2 for p, s in SCORES.items()}, dataset="emoji")])
-    table = make(tmp_path, both, datasets=("pictures", "emoji"))
+    lines = [*lines_of(), *lines_of({pair: s / 2 for pair, s in SCORES.items()}, datasets=("emoji",))]
+    table = make(tmp_path, lines=lines, datasets=("pictures", "emoji"))
     assert table.loc["cnn", "emoji_other"] == pytest.approx(0.075)
+    assert table.loc["cnn", "pictures_other"] == pytest.approx(0.15)
     assert table.columns.get_loc("pictures_other") < table.columns.get_loc("emoji_other")
 
 
 def test_only_the_metric_and_k_asked_for_enter(tmp_path):
-    both = pd.concat(
-        [
-            frame(),
-            frame(dict.fromkeys(SCORES, 0.9), k=5),
-            frame(dict.fromkeys(SCORES, 0.8), metric="cka", k=0),
-        ]
-    )
-    assert make(tmp_path, both).loc["cnn", "pictures_other"] == pytest.approx(0.15)
-    assert make(tmp_path, both, metric="cka", k=0).loc["cnn", "pictures_other"] == pytest.approx(0.8)
+    lines = [
+        *lines_of(),
+        *lines_of(dict.fromkeys(SCORES, 0.9), settings=(("mutual_knn", 5),)),
+        *lines_of(dict.fromkeys(SCORES, 0.8), settings=(("cka", 0),)),
+    ]
+    assert make(tmp_path / "a", lines=lines).loc["cnn", "pictures_other"] == pytest.approx(0.15)
+    cka = HeadlineConfig(metric="cka", k=None)
+    assert make(tmp_path / "b", lines=lines, headline=cka).loc["cnn", "pictures_other"] == pytest.approx(0.8)
     with pytest.raises(StoreError, match=r"no k = 7; there are \[5, 10\]"):
-        make(tmp_path, both, k=7)
+        make(tmp_path / "c", lines=lines, headline=HeadlineConfig(k=7))
+    found = findings(tmp_path / "d", lines=lines)
+    options = ShownAlignment(metric="mutal_knn", k=10, symmetric=True, datasets=("pictures",))
     with pytest.raises(StoreError, match="did you mean 'mutual_knn'"):
-        make(tmp_path, both, metric="mutal_knn")
+        capability_alignment.rows(found.alignment, found.capability, found.models, options)
 
 
 def test_a_directed_metric_is_not_turned_round(tmp_path):
-    table = make(tmp_path, frame({("cnn", "gpt"): 0.1, ("gpt", "cnn"): 0.3}), symmetric=False)
+    lines = lines_of({("cnn", "gpt"): 0.1, ("gpt", "cnn"): 0.3}, settings=(("cycle_knn", 10),))
+    table = make(tmp_path, lines=lines, headline=HeadlineConfig(metric="cycle_knn", k=10))
     assert table.loc["cnn", "pictures_other"] == pytest.approx(0.1)
     assert table.loc["gpt", "pictures_other"] == pytest.approx(0.3)
 
 
 def test_the_bytes_do_not_depend_on_the_order_of_anything(tmp_path):
-    make(tmp_path, name="a")
-    make(
-        tmp_path,
-        frame().sample(frac=1, random_state=1),
-        capabilities().iloc[::-1],
-        MODELS.iloc[::-1],
-        name="b",
-    )
-    for suffix in ("csv", "md"):
-        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+    found = findings(tmp_path, capabilities=MEASURED)
+    again = findings(tmp_path, capabilities=MEASURED, models=MODELS[::-1])
+    turned = Findings(again.sweep, again.row_paths[::-1], again.capability_paths[::-1])
+    one, other = (published("capability_alignment", f, tmp_path / n) for f, n in ((found, "a"), (turned, "b")))
+    assert one.bytes() == other.bytes()
 
 
 def test_the_table_for_people_says_who_is_in_the_means(tmp_path):
-    make(tmp_path, left_out={"gemma": "its terms are not accepted"})
-    text = (tmp_path / "t.md").read_text(encoding="utf-8")
-    assert "Means over vision models are over the 2 trained ones: cnn, vit." in text
+    text = beside(tmp_path, left_out={"gemma": "its terms are not accepted"}).markdown
+    assert "Means over vision models are over the 2 released ones: cnn, vit." in text
     assert "noise_v †" in text
     assert "cnn †" not in text
-    assert "Chance level on pictures (n = 1,024): 0.0098." in text
+    assert "chance is 0.0098" in text
+    assert "pictures (1,024 samples)" in text
     assert "bits_per_byte (bits/byte, lower is better)" in text
     assert "Not in the sweep: gemma (its terms are not accepted)." in text
     vision, language = text.split("## Language models")
-    assert "probe" in vision
-    assert "bits_per_byte" not in vision
-    assert "bits_per_byte" in language
+    assert "| vit |" in vision
+    assert "| gpt |" in language
     for part in (vision, language):  # every row of a table has as many cells as its head
         assert len({row.count(" | ") for row in part.splitlines() if row.startswith("| ")}) == 1
 
 
 def test_models_that_cannot_be_joined_are_refused(tmp_path):
-    with pytest.raises(StoreError, match="column 'control' is missing"):
-        make(tmp_path, models=MODELS.drop(columns="control"))
-    with pytest.raises(StoreError, match="'cnn' occurs twice"):
-        make(tmp_path, models=pd.concat([MODELS, MODELS.head(1)]))
+    found = findings(tmp_path)
+    models = frame_of(MODELS)
+    for broken, message in (
+        (models.drop(columns="control"), "column 'control' is missing"),
+        (pd.concat([models, models.head(1)]), "'cnn' occurs twice"),
+    ):
+        with pytest.raises(StoreError, match=message):
+            capability_alignment.rows(found.alignment, found.capability, broken, found.shown)
+
+
+def test_values_from_elsewhere_and_datasets_that_were_not_built_are_said(tmp_path):
+    theirs = External("probe", "vit", 0.7, math.nan, "accuracy", True, 0, "leaderboard", "a.csv, line 2")
+    made = beside(tmp_path, external=(theirs,), failures={"build_dataset": {"emoji": "no network"}})
+    assert made.frame.set_index("id").loc["vit", "probe"] == 0.7
+    assert "Measured elsewhere: leaderboard: probe (1 value)." in made.markdown
+    assert "Not in the sweep: dataset emoji (no network)." in made.markdown

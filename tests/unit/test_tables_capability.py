@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
-import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.test_tables import MODELS, capabilities
+from tests.unit.synthetic_findings import MODELS, findings, model, published, record
 from zooalign.capability._record import ratio_standard_error
 from zooalign.config.external import External
 from zooalign.config.identity import result_digest
-from zooalign.config.manifest import ModelSpec
 from zooalign.config.schema import CapabilityConfig, Config
 from zooalign.config.sweep import Sweep
 from zooalign.errors import StoreError
@@ -85,17 +82,6 @@ def test_the_bootstrap_of_a_ratio_covers_the_truth():
 # --- documents of records ---------------------------------------------------------------------------------
 
 
-def record(folder, capability, model, value, **change):
-    fields = {
-        "capability": capability, "model": model, "value": value, "standard_error": 0.02, "unit": "bits/byte",
-        "higher_is_better": False, "n": 2, "details": {}, "settings": {}, "versions": {}, "digest": "d", **change,
-    }  # fmt: skip
-    path = folder / "capability" / capability / f"{model}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(fields))
-    return path
-
-
 def documents(bits, n_bytes):
     return {"details": {"documents": {"id": [str(i) for i in range(len(bits))], "bits": bits, "bytes": n_bytes}}}
 
@@ -103,7 +89,7 @@ def documents(bits, n_bytes):
 def test_documents_are_read_where_records_list_them(tmp_path):
     paths = [
         record(tmp_path, "bits", "gpt", 1.5, **documents([100.0, 200.0], [80, 120])),
-        record(tmp_path, "bits", "noise_l", None, standard_error=None, details={"reason": "out of memory"}),
+        record(tmp_path, "bits", "noise_l", None, details={"reason": "out of memory"}),
         record(tmp_path, "probe", "cnn", 0.5),
     ]
     assert read_documents(paths) == {("bits", "gpt"): Documents([100.0, 200.0], [80, 120])}
@@ -129,20 +115,30 @@ def test_documents_that_are_not_the_value_are_refused(tmp_path, listed):
 # --- the table --------------------------------------------------------------------------------------------
 
 
-def make(folder, frame=None, **more):
-    files = [folder / f"t{suffix}" for suffix in capability_table.SUFFIXES]
-    table = capability_table.make(capabilities() if frame is None else frame, MODELS, *files, **more)
-    return table.set_index(["capability", "model"]), files
+MEASURED = {
+    "bits_per_byte": {"gpt": 1.0, "noise_l": "out of memory"},
+    "probe": {"cnn": 0.9, "noise_v": 0.3},
+}
+
+
+def made(folder, **options):
+    """The published table, and its frame by capability and model."""
+    found = published("capability", findings(folder, **{"capabilities": MEASURED} | options), folder / "tables")
+    return found.frame.set_index(["capability", "model"]), found
+
+
+def rows(folder, **more):
+    """The frame, with what else the values are made from given by hand."""
+    found = findings(folder, capabilities=MEASURED)
+    return capability_table.rows(found.capability, found.models, **more).set_index(["capability", "model"])
 
 
 def test_every_value_has_a_line_with_interval_and_source(tmp_path):
-    table, (parquet, csv, markdown) = make(tmp_path, sources={("probe", "cnn"): "leaderboard"})
-    assert table.loc["probe", "cnn"][["value", "n", "unit", "source"]].tolist() == [
-        0.9,
-        360,
-        "accuracy",
-        "leaderboard",
-    ]
+    theirs = External("probe", "vit", 0.7, 0.01, "accuracy", True, 500, "leaderboard", "a.csv, line 2")
+    table, files = made(tmp_path, external=(theirs,))
+    wanted = ["value", "n", "unit", "source"]
+    assert table.loc["probe", "vit"][wanted].tolist() == [0.7, 500, "accuracy", "leaderboard"]
+    assert table.loc["probe", "cnn"][wanted].tolist() == [0.9, 360, "accuracy", "measured"]
     bits = table.loc["bits_per_byte", "gpt"]
     assert (bits["low"], bits["high"]) == (pytest.approx(0.9608, abs=1e-4), pytest.approx(1.0392, abs=1e-4))
     assert (bits["interval"], bits["source"]) == ("normal", "measured")
@@ -153,11 +149,11 @@ def test_every_value_has_a_line_with_interval_and_source(tmp_path):
     assert math.isnan(failed["value"])
     assert failed["reason"] == "out of memory"
     assert bool(table.loc["probe", "noise_v"]["control"])
-    stored = pq.read_table(parquet).to_pandas()
-    read = pd.read_csv(csv, keep_default_na=False, dtype=str)
-    assert read["model"].tolist() == stored["model"].tolist() == table.reset_index()["model"].tolist()
-    assert read["value"].iloc[-1] == f"{stored['value'].iloc[-1]:.6f}"
-    text = markdown.read_text()
+    stored = pq.read_table(f"{files.path}.parquet").to_pandas()
+    read = files.read(keep_default_na=False, dtype=str)
+    assert read["model"].tolist() == stored["model"].tolist() == files.frame["model"].tolist()
+    assert read["value"].iloc[-1] == f"{stored['value'].iloc[-1]:.8f}"
+    text = files.markdown
     assert "## probe (accuracy, higher is better)" in text
     assert "## 1 - bits_per_byte (1 - bits/byte, higher is better)" in text
     assert "| noise_l † | random |  |  |  | measured | out of memory |" in text
@@ -167,67 +163,54 @@ def test_every_value_has_a_line_with_interval_and_source(tmp_path):
 def test_bits_per_byte_have_a_bootstrap_interval_over_documents(tmp_path):
     generator = np.random.default_rng(3)
     listed = Documents(generator.normal(1000, 100, 50).tolist(), [1000] * 50)
-    table, _ = make(tmp_path, documents={("bits_per_byte", "gpt"): listed})
+    by_document = {("bits_per_byte", "gpt"): listed}
+    table = rows(tmp_path / "a", documents=by_document)
     for name, wanted in (("bits_per_byte", of_ratio(*listed)), ("1 - bits_per_byte", of_ratio(*listed).one_minus())):
         line = table.loc[name, "gpt"]
         assert (line["low"], line["high"], line["interval"]) == wanted
     # Somebody else's value has not been measured on our documents.
-    table, _ = make(
-        tmp_path,
-        documents={("bits_per_byte", "gpt"): listed},
-        sources={("bits_per_byte", "gpt"): "leaderboard"},
-    )
+    table = rows(tmp_path / "b", documents=by_document, sources={("bits_per_byte", "gpt"): "leaderboard"})
     assert table.loc["bits_per_byte", "gpt"]["interval"] == "normal"
 
 
 def test_what_cannot_be_had_is_a_reason_and_no_number(tmp_path):
-    table, (_, csv, markdown) = make(
-        tmp_path,
-        absent=[("bits_per_byte", "bert", "not a causal model")],
-        left_out={"gated": "its terms are not accepted"},
-    )
+    asked = (CapabilityConfig(id="bits_per_byte", kind="bits_per_byte", dataset="texts"),)
+    table, files = made(tmp_path, asked=asked, left_out={"gated": "its terms are not accepted"})
     line = table.loc["bits_per_byte", "bert"]
     assert line["reason"] == "not a causal model"
     numbers = ["value", "standard_error", "low", "high"]
     assert line[numbers].isna().all()
     assert table.loc["", "gated"]["reason"] == "not in the sweep: its terms are not accepted"
-    assert "bits_per_byte,bert,f4,language,False,,,,,,,0,,,,not a causal model" in csv.read_text().splitlines()
-    text = markdown.read_text()
-    assert "| bert | f4 |  |  |  |  | not a causal model |" in text
-    assert "- gated: not in the sweep: its terms are not accepted." in text
+    assert "bits_per_byte,bert,f4,language,False,,,,,,,0,,,,not a causal model" in files.csv.splitlines()
+    assert "| bert | f4 |  |  |  |  | not a causal model |" in files.markdown
+    assert "- gated: not in the sweep: its terms are not accepted." in files.markdown
 
 
 def test_a_sweep_without_capabilities_has_an_empty_table(tmp_path):
-    table, (_, csv, _) = make(tmp_path, capabilities().iloc[:0])
+    table, files = made(tmp_path, capabilities={})
     assert len(table) == 0
-    assert csv.read_text().startswith("capability,model,family,modality,")
+    assert files.read().columns.tolist()[:4] == ["capability", "model", "family", "modality"]
+    assert "There are no rows." in files.markdown
 
 
 def test_the_order_of_anything_changes_no_byte(tmp_path):
-    absent = [("bits_per_byte", "bert", "not a causal model"), ("probe", "vit", "not measured")]
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    _, first = make(tmp_path / "a", absent=absent)
-    _, second = make(tmp_path / "b", capabilities().iloc[::-1], absent=absent[::-1])
-    assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
+    asked = (CapabilityConfig(id="bits_per_byte", kind="bits_per_byte", dataset="texts"),)
+    one = findings(tmp_path, capabilities=MEASURED, asked=asked)
+    other = findings(tmp_path, capabilities=MEASURED, asked=asked, models=MODELS[::-1])
+    turned = Findings(other.sweep, other.row_paths[::-1], other.capability_paths[::-1])
+    first, second = (published("capability", f, tmp_path / name) for f, name in ((one, "a"), (turned, "b")))
+    assert first.bytes() == second.bytes()
 
 
 # --- what a sweep asks for --------------------------------------------------------------------------------
 
 
-def spec(name, modality, causal=False):
-    return ModelSpec(
-        id=name, modality=modality, source="timm", pooling="mean", parameters=1, weights_sha256="0" * 64, family=name,
-        objective="causal" if causal else "supervised", licence="none", causal=causal,
-    )  # fmt: skip
-
-
 def sweep(failures=None, external=(), capabilities=None):
     models = (
-        spec("cnn", "vision"),
-        spec("gpt", "language", True),
-        spec("bert", "language"),
-        spec("big", "language", True),
+        model("cnn", "vision"),
+        model("gpt", "language"),
+        model("bert", "language", objective="sentence-encoder"),
+        model("big", "language"),
     )
     rows = (
         CapabilityConfig(id="bits", kind="bits_per_byte", dataset="texts"),
@@ -250,9 +233,9 @@ def sweep(failures=None, external=(), capabilities=None):
 )
 def test_models_that_have_no_value_are_listed_with_why(tmp_path, failures, reason):
     own = [record(tmp_path, "bits", "gpt", 1.5, **documents([100.0, 200.0], [80, 120]))]
-    own += [record(tmp_path, "probe", "cnn", 0.5, unit="accuracy", higher_is_better=True)]
-    capability_table.write(Findings(sweep(failures), (), tuple(own)), tmp_path / "t")
-    table = pd.read_csv(tmp_path / "t.csv", keep_default_na=False).set_index(["capability", "model"])
+    own += [record(tmp_path, "probe", "cnn", 0.5)]
+    made = published("capability", Findings(sweep(failures), (), tuple(own)), tmp_path / "tables")
+    table = made.read(keep_default_na=False).set_index(["capability", "model"])
     assert table.loc[("bits", "bert"), "reason"] == "not a causal model"
     assert table.loc[("bits", "big"), "reason"] == reason
     assert table.loc[("bits", "gpt"), "interval"] == "bootstrap of documents"
@@ -264,18 +247,15 @@ def test_models_that_have_no_value_are_listed_with_why(tmp_path, failures, reaso
 def test_a_value_from_elsewhere_says_where_from(tmp_path):
     theirs = External("bits", "big", 0.9, math.nan, "bits/byte", False, 0, "leaderboard", "a.csv, line 2")
     own = (record(tmp_path, "bits", "gpt", 1.5),)
-    capability_table.write(Findings(sweep(external=(theirs,)), (), own), tmp_path / "t")
-    table = pd.read_csv(tmp_path / "t.csv", keep_default_na=False).set_index(["capability", "model"])
-    assert table.loc[("bits", "big"), ["source", "value"]].tolist() == ["leaderboard", "0.900000"]
+    made = published("capability", Findings(sweep(external=(theirs,)), (), own), tmp_path / "tables")
+    table = made.read(keep_default_na=False).set_index(["capability", "model"])
+    assert table.loc[("bits", "big"), ["source", "value"]].tolist() == ["leaderboard", "0.90000000"]
     assert table.loc[("bits", "gpt"), "source"] == "measured"
 
 
-def test_asking_for_more_makes_the_table_stale_and_no_other():
-    def digests(**change):
-        return {
-            name: result_digest(sweep(**change), "tables", name, {}, {}) for name in ("capability", "populations")
-        }
+def test_asking_for_more_makes_the_table_stale():
+    def digest(**change):
+        return result_digest(sweep(**change), "tables", "capability", {}, {})
 
-    fewer, more = digests(capabilities=()), digests()
-    assert fewer["capability"] != more["capability"]
-    assert fewer["populations"] == more["populations"]
+    assert digest(capabilities=()) != digest()
+    assert digest() == digest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -11,6 +12,9 @@ from zooalign import metrics
 from zooalign.results.frames import capability_rows
 from zooalign.results.means import OTHER, mean_over, partners, scores, select, trained
 from zooalign.results.populations import (
+    LEVEL,
+    MIN_FAMILIES,
+    MIN_MODELS,
     RELEASED,
     UNIMODAL,
     WITH_INTERVENTIONS,
@@ -93,13 +97,11 @@ def answers(
 
 
 def sentences(findings: Findings) -> tuple[str, ...]:
-    """The answer in plain sentences: one per population that matters most, then what random controls say.
+    """The answer in plain sentences: one per population that matters most, then what random controls score.
 
     All populations are in the table `populations`. No sentence claims more than its interval does.
     """
     headline = findings.sweep.config.headline.capability
-    label = metrics.label(findings.metric, findings.k or None)
-    found: list[str] = []
 
     def wanted(question: Question) -> bool:
         plain = (question.population, question.partners) == (RELEASED, ALL)
@@ -109,19 +111,62 @@ def sentences(findings: Findings) -> tuple[str, ...]:
         )
         return plain or main
 
+    label = metrics.label(findings.metric, findings.k or None)
     ordered = sorted(answers(findings, wanted), key=lambda pair: (pair[0].dataset, pair[0].capability != headline))
-    for question, answer in ordered:
-        whom = "" if question.partners == ALL else f" ({question.partners})"
-        found.append(
-            f"{question.dataset}, {question.capability} of {question.modality} models, {question.population}: "
-            f"{answer} ({label}, mean over the trained {OTHER[question.modality]} models{whom})."
-        )
+    said = [f"{question.dataset}, {label}: {sentence(question, found)}" for question, found in ordered]
+    if not said:
+        said.append("No capability was measured: whether alignment grows with capability is not answered.")
     for dataset in findings.shown.datasets:
-        found += _controls(findings, dataset, label)
-    return tuple(found)
+        said += [f"{dataset}, {label}: {control}" for control in _controls(findings, dataset)]
+    return tuple(said)
 
 
-def _controls(findings: Findings, dataset: str, label: str) -> Iterator[str]:
+def sentence(question: Question, found: Trend) -> str:
+    """One answer, with the number of models and families; it claims a trend where the interval leaves out zero.
+
+    Examples
+    --------
+    >>> question = Question("emoji", "bits_per_byte", "language", RELEASED, ALL)
+    >>> sentence(question, Trend(20, 8, 0.61, 0.25, 0.83, 0.58))
+    'released language models with better bits_per_byte are aligned more with released vision models: Spearman \
++0.61, 95 % interval +0.25 to +0.83, 20 models of 8 families.'
+    """
+    who, whom = _named(question.population, question.modality), _named(question.partners, OTHER[question.modality])
+    what, of = question.capability, _counted(found)
+    if found.n < MIN_MODELS:
+        return (
+            f"too few {who} have both {what} and a score with every one of the {whom} for a correlation "
+            f"({found.n}; at least {MIN_MODELS})."
+        )
+    if not math.isfinite(found.spearman):
+        return f"no correlation of {what} with alignment: all {found.n} {who} are equal in one of the two."
+    spearman = f"Spearman {found.spearman:+.2f}"
+    if not math.isfinite(found.low):
+        return (
+            f"{what} of {who} and their alignment with {whom}: {spearman}, {of}; too few families for an interval "
+            f"(at least {MIN_FAMILIES}), so this shows no trend."
+        )
+    interval = f"{spearman}, {LEVEL:.0%} interval {found.low:+.2f} to {found.high:+.2f}, {of}".replace("%", " %")
+    if found.low <= 0 <= found.high:
+        return f"no trend is shown in how {who} with better {what} are aligned with {whom}: {interval}."
+    direction = "more" if found.low > 0 else "less"
+    return f"{who} with better {what} are aligned {direction} with {whom}: {interval}."
+
+
+def _named(population: str, modality: str) -> str:
+    """Models of a population, in words."""
+    if population in (RELEASED, ALL):
+        return f"released {modality} models"
+    if population == WITH_INTERVENTIONS:
+        return f"released {modality} models and interventions on them"
+    return f"released {modality} models {population}"
+
+
+def _counted(found: Trend) -> str:
+    return f"{found.n} models of {found.families} {'family' if found.families == 1 else 'families'}"
+
+
+def _controls(findings: Findings, dataset: str) -> Iterator[str]:
     """What models that were never trained score, by modality."""
     rows = select(findings.alignment, dataset, findings.metric, findings.k)
     pair_scores, models = scores(rows, findings.symmetric), findings.models
@@ -130,18 +175,21 @@ def _controls(findings: Findings, dataset: str, label: str) -> Iterator[str]:
     for modality in ("vision", "language"):
         others = partners(models, modality, OTHER[modality], pair_scores)
         random = sorted(models["id"][(models["modality"] == modality) & models["control"].astype(bool)])
-        means = {
-            kind: [
-                mean.value
-                for mean in (mean_over(model, others, pair_scores) for model in those)
-                if mean.value is not None and mean.complete
-            ]
-            for kind, those in (("control", random), ("released", trained(models, modality)))
-        }
-        if means["control"] and means["released"]:
-            low, high = min(means["control"]), max(means["control"])
+        untrained, released = _means(random, others, pair_scores), _means(trained(models, modality), others, pair_scores)
+        if untrained and released:
             yield (
-                f"{dataset}: {len(means['control'])} {modality} models that were never trained score "
-                f"{low:.4f} to {high:.4f}, the {len(means['released'])} released ones "
-                f"{min(means['released']):.4f} to {max(means['released']):.4f} ({label}{by_chance})."
+                f"{len(untrained)} {modality} {'model' if len(untrained) == 1 else 'models'} never trained: mean score "
+                f"{_range(untrained)} with the released {OTHER[modality]} models; {len(released)} released: "
+                f"{_range(released)}{by_chance}."
             )
+
+
+def _means(models: Iterable[str], others: list[str], pair_scores: dict[tuple[str, str], float]) -> list[float]:
+    """Means of the models that have a score with every partner."""
+    found = (mean_over(model, others, pair_scores) for model in models)
+    return [mean.value for mean in found if mean.value is not None and mean.complete]
+
+
+def _range(values: list[float]) -> str:
+    low, high = f"{min(values):.4f}", f"{max(values):.4f}"
+    return low if low == high else f"{low} to {high}"

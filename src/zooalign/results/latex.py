@@ -44,20 +44,26 @@ def document(table: Table, header: Header, name: str) -> str:
     str
         Needs the packages booktabs and longtable.
     """
-    from zooalign.results.publishing import MOST_SHOWN
+    from zooalign.results.publishing import MOST_SHOWN, NO_ROWS, left_out
 
     about = [table.title, *header.answers, *(f"{key}: {value}" for key, value in header.settings.items())]
     about += [*table.notes, "Packages: booktabs, longtable."]
     lines = [f"% {' '.join(line.split())}" for line in about]
     width = len(table.shown)
+    across = rf"\multicolumn{{{width}}}{{l}}"
     lines += [rf"\begin{{longtable}}{{{'l' * width}}}", rf"\caption{{{escape(table.title)}}}\label{{tab:{name}}}\\"]
     lines += [r"\toprule", _row([column.heading for column in table.shown]), r"\midrule", r"\endhead"]
     lines += [r"\bottomrule", r"\endfoot"]
-    for place, (section, rows) in enumerate(table.sections().items()):
+    sections = table.sections()
+    for place, (section, rows) in enumerate(sections.items()):
         if section:
             lines += [r"\midrule"] if place else []
-            lines.append(rf"\multicolumn{{{width}}}{{l}}{{\textbf{{{escape(section)}}}}}\\")
+            lines.append(rf"{across}{{\textbf{{{escape(section)}}}}}\\*")
         lines += [_row([column.text(row) for column in table.shown]) for row in rows[:MOST_SHOWN]]
+        if len(rows) > MOST_SHOWN:
+            lines.append(rf"{across}{{{escape(left_out(len(rows)))}}}\\")
+    if not sections:
+        lines.append(rf"{across}{{{NO_ROWS}}}\\")
     return "\n".join([*lines, r"\end{longtable}"]) + "\n"
 
 

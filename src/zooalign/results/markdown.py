@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
+
+# A bar would start a new cell. Inside a word, _ is a letter like others.
+_SPECIAL = re.compile(r"[\\|*`<]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def line(cells: Sequence[str]) -> str:
@@ -14,8 +18,23 @@ def line(cells: Sequence[str]) -> str:
     >>> line(["a", "b|c", "two  words"])
     '| a | b\\\\|c | two words |'
     """
-    # A bar inside a cell would start a new one.
-    return "| " + " | ".join(" ".join(c.split()).replace("|", "\\|") for c in cells) + " |"
+    return f"| {' | '.join(map(escape, cells))} |"
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is, on one line.
+
+    Examples
+    --------
+    >>> escape("bits_per_byte of _x_"), escape("a|b <c>")
+    ('bits_per_byte of \\\\_x\\\\_', 'a\\\\|b \\\\<c>')
+    """
+    return _SPECIAL.sub(r"\\\g<0>", one_line(text))
+
+
+def one_line(text: str) -> str:
+    """Text with single blanks for all white space."""
+    return " ".join(text.split())
 
 
 def head(names: Sequence[str]) -> list[str]:

@@ -51,19 +51,20 @@ class Mean(NamedTuple):
 
 
 def select(alignment: pd.DataFrame, dataset: str, metric: str, k: int) -> pd.DataFrame:
-    """Rows of one dataset and metric at one k (0 for metrics without k).
+    """Rows of one dataset and metric at one k (0 for metrics without k); none if nothing was compared on the dataset.
 
     Raises
     ------
     StoreError
-        If there are none; the message gives the nearest names or the k there are.
+        If the dataset has no such metric or k; the message gives the nearest names or the k there are.
     """
-    rows = alignment
-    for column, wanted in (("dataset", dataset), ("metric", metric)):
-        known = sorted(set(rows[column]))
-        if wanted not in known:
-            raise StoreError(f"alignment table: {unknown(column, wanted, known)}")
-        rows = where(rows, column, wanted)
+    rows = where(alignment, "dataset", dataset)
+    if not len(rows):
+        return rows
+    known = sorted(set(rows["metric"]))
+    if metric not in known:
+        raise StoreError(f"alignment table: {unknown('metric', metric, known)}")
+    rows = where(rows, "metric", metric)
     known_k = sorted({int(value) for value in rows["k"]})
     if k not in known_k:
         raise StoreError(f"alignment table: {metric} on {dataset} has no k = {k}; there are {known_k}.")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ SUFFIXES = (".parquet", ".csv", ".md", ".tex")
 COMMENT = "#"
 # Lines of one section in Markdown and LaTeX; all are in the Parquet and CSV files.
 MOST_SHOWN = 200
+# A field with one of these is quoted in a CSV.
+_QUOTED = (",", '"', "\n", "\r", COMMENT)
+NO_ROWS = "There are no rows."
 # Metadata of the Parquet file, and of each of its fields.
 HEADER_KEY, MEANING_KEY, UNIT_KEY = b"zooalign.header", b"meaning", b"unit"
 
@@ -149,12 +154,22 @@ def publish(table: Table, header: Header, path: Path | str) -> list[Path]:
 
 
 def csv_text(table: Table, header: Header) -> str:
-    """The CSV with its header; text is quoted, so that a # in a cell begins no comment."""
+    """The CSV with its header: UTF-8, eight decimals, fields quoted where they must be.
+
+    A field with a # is quoted, so that it begins no comment.
+    """
     units = [f"{c.name}{f' [{c.unit}]' if c.unit else ''}: {c.meaning}" for c in table.columns]
     about = [table.title, *header.answers, *_settings(header), *units]
     lines = "".join(f"{COMMENT} {' '.join(line.split())}\n" for line in about)
-    body = table.frame.to_csv(index=False, float_format="%.8f", quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    return lines + body
+    fields = [[_field(name), *map(_field, table.frame[name])] for name in table.frame.columns]
+    return lines + "".join(f"{','.join(row)}\n" for row in zip(*fields, strict=True))
+
+
+def _field(value: Any) -> str:
+    if isinstance(value, float):  # first, as most are
+        return "" if math.isnan(value) else f"{value:.8f}"
+    text = "" if markdown.is_absent(value) else str(value)
+    return '"' + text.replace('"', '""') + '"' if any(special in text for special in _QUOTED) else text
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
@@ -166,11 +181,31 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
         If it cannot be read.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines(keepends=True)
+        text = Path(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: cannot be read ({error}). Delete it and run the sweep again.") from error
-    first = next((i for i, line in enumerate(lines) if not line.startswith(COMMENT)), len(lines))
-    return list(csv.DictReader(lines[first:]))
+    while text.startswith(COMMENT):
+        text = text.partition("\n")[2]
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def read_header(path: Path | str) -> Header:
+    """The header of a table that was published, from its Parquet file.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        says = json.loads((pq.read_schema(path).metadata or {})[HEADER_KEY])
+        return Header(tuple(says["answers"]), says["settings"])
+    except (OSError, pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        said = " ".join(str(error).split())
+        raise StoreError(f"{path}: has no header ({said}). Delete it and run the sweep again.") from error
 
 
 def _settings(header: Header) -> list[str]:
@@ -200,20 +235,22 @@ def _write_parquet(table: Table, header: Header, path: Path) -> None:
 
 
 def _markdown(table: Table, header: Header) -> str:
-    text = [f"# {table.title}", "", *(f"> {answer}\n>" for answer in header.answers[:-1])]
-    text += [f"> {answer}\n" for answer in header.answers[-1:]]
+    text = [f"# {table.title}", ""]
+    text += ["\n>\n".join(f"> {markdown.one_line(answer)}" for answer in header.answers), ""] if header.answers else []
     sections = table.sections()
     for name, rows in sections.items():
         if name:
-            text += [f"## {name}", ""]
+            text += [f"## {markdown.escape(name)}", ""]
         text += markdown.head([column.heading for column in table.shown])
         text += [markdown.line([column.text(row) for column in table.shown]) for row in rows[:MOST_SHOWN]]
-        text += ["", *_left_out(len(rows))]
+        text += ["", *(f"{left_out(len(rows))}\n" for _ in rows[MOST_SHOWN : MOST_SHOWN + 1])]
     if not sections:
-        text += ["There are no rows.", ""]
-    text += ["## How to read it", "", *(f"- {note}" for note in table.notes), *(f"- {s}." for s in _settings(header))]
+        text += [NO_ROWS, ""]
+    notes = [*table.notes, *(f"{setting}." for setting in _settings(header))]
+    text += ["## How to read it", "", *(f"- {markdown.one_line(note)}" for note in notes)]
     return "\n".join(text) + "\n"
 
 
-def _left_out(n: int) -> list[str]:
-    return [] if n <= MOST_SHOWN else [f"... and {n - MOST_SHOWN:,} more rows, in the CSV and Parquet files.", ""]
+def left_out(n: int) -> str:
+    """What stands below a section of `n` rows, more than people are shown."""
+    return f"... and {n - MOST_SHOWN:,} more rows, in the CSV and Parquet files."

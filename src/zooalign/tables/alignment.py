@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zooalign import metrics
 from zooalign.alignment.table import table_schema
@@ -12,7 +12,7 @@ from zooalign.errors import StoreError
 from zooalign.results.frames import where
 from zooalign.results.markdown import number
 from zooalign.results.publishing import Column, Shown, Table
-from zooalign.results.read import read_row_file
+from zooalign.results.read import read_light_rows, read_row_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def table(findings: Findings) -> Table:
         If a row file is damaged, or a pair occurs twice; names the files.
     """
     frame = findings.alignment.sort_values(list(KEY), kind="stable", ignore_index=True)
-    _check_once(findings.row_paths)
+    _check_once(frame, findings.row_paths)
     headline = where(where(frame, "metric", findings.metric), "k", findings.k)
     return Table(
         "Alignment of every pair of models",
@@ -98,17 +98,13 @@ def _parts(frame: pd.DataFrame, row_paths: Sequence[Path]) -> Iterator[pa.Table]
         yield whole
 
 
-def _check_once(row_paths: Sequence[Path]) -> None:
+def _check_once(frame: pd.DataFrame, row_paths: Sequence[Path]) -> None:
     """Refuse a pair, metric and k that is in two files."""
-    import pyarrow.parquet as pq
-
-    seen: dict[tuple[Any, ...], Path] = {}
-    for path in row_paths:
-        columns: Mapping[str, list[Any]] = pq.read_table(path, columns=list(KEY)).to_pydict()
-        for key in zip(*(columns[name] for name in KEY), strict=True):
-            if key in seen:
-                raise StoreError(
-                    f"{path}: {', '.join(str(value) for value in key)} is already in {seen[key]}. "
-                    "Delete both files and run the sweep again."
-                )
-            seen[key] = path
+    if not (twice := frame.duplicated(list(KEY))).any():
+        return
+    key = tuple(frame.loc[twice.idxmax(), list(KEY)])
+    files = [path for path in row_paths if key in set(read_light_rows(path)[list(KEY)].itertuples(index=False))]
+    raise StoreError(
+        f"{files[-1]}: {', '.join(map(str, key))} is already in {files[0]}. "
+        "Delete both files and run the sweep again."
+    )

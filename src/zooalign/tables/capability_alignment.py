@@ -248,7 +248,7 @@ def _left_out(findings: Findings) -> Iterator[str]:
     """What was measured elsewhere, and what is not in the sweep."""
     sweep = findings.sweep
     for name, n in findings.elsewhere().items():
-        yield f"Measured elsewhere: {name} ({n} models)."
+        yield f"Measured elsewhere: {name} ({n} {'value' if n == 1 else 'values'})."
     not_built = {f"dataset {name}": why for name, why in sweep.failures.get("build_dataset", {}).items()}
     for name, why in sorted({**sweep.left_out, **not_built}.items()):
         yield f"Not in the sweep: {name} ({why})."

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from zooalign.planning.usage import print_accounting
-from zooalign.results.publishing import read_csv
+from zooalign.results.publishing import read_csv, read_header
 from zooalign.workflow.work import Item, Work
 
 if TYPE_CHECKING:
@@ -81,15 +81,12 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
 
 
 def _print_answer(work: Work, due: Collection[Item], console: Console) -> None:
-    """Whether alignment grows with the headline's capability, in one sentence per dataset and population."""
-    path = work.layout.table("populations").with_suffix(".csv")
-    if not path.exists() or Item("make_tables", ("populations",)) in due:
-        return
-    capability = work.sweep.config.headline.capability
-    for row in read_csv(path):
-        if row["capability"] == capability and row["partners"] == "all" and row["population"].startswith("released"):
-            of = f"{row['modality']} models ({row['population']})"
-            console.print(f"{capability} and alignment on {row['dataset']}, {of}: {row['answer']}.", soft_wrap=True)
+    """The answer that stands above every table, from one that is the sweep's."""
+    made = [item for item in work.items("make_tables") if item not in due]
+    if made:
+        parquet = next(file for file in work.files(*made[0]) if file.suffix == ".parquet")
+        for answer in read_header(parquet).answers:
+            console.print(answer, soft_wrap=True, markup=False, highlight=False)
 
 
 def finish_without_failed(
