@@ -29,8 +29,12 @@ INPUTS = {
 }
 # Modules besides tables and figures themselves that determine what is in them.
 _READ = tuple(
-    f"results.{name}" for name in ("external", "findings", "intervals", "means", "populations", "read", "solved")
-)
+    f"results.{name}"
+    for name in (
+        "correlation", "external", "findings", "fits", "intervals", "means", "partial", "populations", "read",
+        "resampling", "slopes", "solved",
+    )
+)  # fmt: skip
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zooalign.results.correlation import MIN_BOOTSTRAP
 from zooalign.results.frames import capability_rows
 from zooalign.results.means import OTHER, ShownAlignment, mean_over, partners, scores, select
 from zooalign.results.populations import (
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from zooalign.config.manifest import ModelSpec
     from zooalign.results.findings import Findings
 
-VERSION = 1
+VERSION = 2
 SUFFIXES = (".csv", ".md")
 # The tags of the manifest decide what is in it.
 READS_TAGS = True
@@ -134,9 +135,9 @@ def _markdown(rows: list[dict[str, Any]], options: Options) -> str:
         "## How to read it",
         "",
         "- Positive: models that are better at the capability are aligned more, whichever way it counts.",
-        f"- Intervals are {LEVEL:.0%}: {REPLICATES:,} resamples of whole families, as models of one family are not",
-        f"  independent. Fewer than {MIN_MODELS} models have no correlation, fewer than {MIN_FAMILIES} families no",
-        "  interval.",
+        f"- Intervals are {LEVEL:.0%} and take families as wholes, as models of one family are not independent:",
+        f"  {REPLICATES:,} resamples of them, and for fewer than {MIN_BOOTSTRAP} each left out once. Fewer than",
+        f"  {MIN_MODELS} models have no correlation, fewer than {MIN_FAMILIES} families no interval.",
         "- Random controls are in no population. Interventions are released models changed on purpose: they show how",
         "  alignment follows damage, not how it grows with better training.",
         "- A population of four or more models is listed for every tag of the manifest that divides them; with many",
