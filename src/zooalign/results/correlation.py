@@ -3,8 +3,9 @@
 The target is the correlation, over models of such families, of the values without measurement error: capabilities on
 endless test sets, alignments on endless samples. Three things stand between it and the correlation that is measured:
 
-- Models are few and come in families. Families are resampled: a clustered bootstrap from `MIN_BOOTSTRAP` families on,
-  each left out once (jackknife) below that, where bootstraps cover too much or too little.
+- Models are few and come in families. Families are resampled: a clustered bootstrap from `MIN_BOOTSTRAP` families on
+  where no errors are known, otherwise each left out once (jackknife, Student's t on the scale atanh): bootstraps of
+  few families or blurred values cover too little or too much.
 - Errors of single models blur both sides. Resampling has them already, as they are part of how models differ; to add
   them again would count them twice. But they pull the correlation towards zero, which is corrected for (Spearman 1904).
 - All models share the samples of a dataset, so errors of alignment move together, which no resampling of models shows.
@@ -32,6 +33,8 @@ MIN_RELIABILITY = 0.5
 # Less variance than this of standardised values is what rounding leaves of a constant.
 _NOTHING = 1e-12
 _ONE = 1 - 1e-12
+# Reliability of both sides together that a replicate has at least.
+_FLOOR = 0.1
 
 
 class Correlation(NamedTuple):
@@ -117,7 +120,7 @@ def correlation(
     alignment_draws : ndarray, shape (D, n), optional
         Joint draws of all alignments, as `resampling.alignment_draws` gives them.
     replicates, seed : int
-        Of the bootstrap.
+        Of the bootstrap, which there is for 15 families or more without known errors.
     level : float
         Nominal coverage.
 
@@ -183,17 +186,18 @@ def of_sample(sample: Sample, kind: Kind, replicates: int, seed: int, level: flo
     if not math.isfinite(value):
         return none._replace(reason=_why_none(columns))
     none = none._replace(value=value)
-    reliability = reliabilities(sample)
+    reliability = reliabilities(sample, np.ones((1, n)))[0]
     for of, share in zip(("capability", "alignment"), reliability, strict=True):
         if share < MIN_RELIABILITY:
             return none._replace(reason=f"errors of {of} are as large as what models differ by")
-    none = none._replace(noise_free=corrected(value, reliability, kind))
+    both = float(reliability.prod())
+    none = none._replace(noise_free=corrected(value, both, kind))
     if families < MIN_FAMILIES + given:
         return none._replace(reason=f"too few families for an interval (at least {MIN_FAMILIES + given})")
     low, high, method = _interval(sample, kind, value, replicates, seed, level)
     if not method:
         return none._replace(reason="without one family all models have the same capability or alignment")
-    low, high = corrected(low, reliability, kind), corrected(high, reliability, kind)
+    low, high = corrected(low, both, kind), corrected(high, both, kind)
     return none._replace(low=low, high=high, method=method)
 
 
@@ -213,6 +217,15 @@ def correlate(columns: np.ndarray, weights: np.ndarray, kind: Kind) -> np.ndarra
     -------
     ndarray of float64, shape (B,)
     """
+    own, left = _given_others(columns, weights, kind)
+    spread = np.diagonal(left, axis1=1, axis2=2)
+    varies = ((own > _NOTHING) & (spread > 1e-9 * own)).all(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(varies, np.clip(left[:, 0, 1] / np.sqrt(spread.prod(axis=1)), -1, 1), np.nan)
+
+
+def _given_others(columns: np.ndarray, weights: np.ndarray, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
+    """Variances (B, 2) of the first two columns, standardised or ranked, and covariances (B, 2, 2) given the others."""
     total = weights.sum(axis=1)
     centred = []
     for column in map(standardised, columns):
@@ -223,15 +236,11 @@ def correlate(columns: np.ndarray, weights: np.ndarray, kind: Kind) -> np.ndarra
         weighted = weights * a
         for j in range(i, len(columns)):
             products[:, i, j] = products[:, j, i] = (weighted * centred[j]).sum(axis=1) / total
-    own = np.diagonal(products, axis1=1, axis2=2)[:, :2]
-    left = products[:, :2, :2]
+    own, left = np.diagonal(products, axis1=1, axis2=2)[:, :2], products[:, :2, :2]
     if len(columns) > 2:
-        with_given = products[:, :2, 2:]
-        left = left - with_given @ np.linalg.pinv(products[:, 2:, 2:], 1e-10, hermitian=True) @ with_given.mT
-    spread = np.diagonal(left, axis1=1, axis2=2)
-    varies = ((own > _NOTHING) & (spread > 1e-9 * own)).all(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(varies, np.clip(left[:, 0, 1] / np.sqrt(spread.prod(axis=1)), -1, 1), np.nan)
+        shared = products[:, :2, 2:]
+        left = left - shared @ np.linalg.pinv(products[:, 2:, 2:], 1e-10, hermitian=True) @ shared.mT
+    return own, left
 
 
 def standardised(values: np.ndarray) -> np.ndarray:
@@ -257,29 +266,42 @@ def residuals(columns: np.ndarray) -> np.ndarray:
     return columns[:2] - (design @ np.linalg.lstsq(design, columns[:2].T)[0]).T
 
 
-def reliabilities(sample: Sample) -> tuple[float, float]:
-    """Share of the variance of capability and alignment that is no measurement error, 1 where none is known."""
-    left = residuals(sample.columns)
-    degrees = sample.columns.shape[1] - len(sample.columns) + 1  # what residuals have left
-    noise = [float(np.nan_to_num(error**2).mean()) for error in sample.errors]
+def reliabilities(sample: Sample, weights: np.ndarray) -> np.ndarray:
+    """Share of the variance of capability and alignment that is no measurement error, 1 where none is known; (B, 2).
+
+    Of what covariates leave, per row of weights; 0 at least.
+    """
+    columns, n = sample.columns, sample.columns.shape[1]
+    noise = np.nan_to_num(sample.errors**2)
     if sample.draws is not None:
-        noise[1] = float(sample.draws.var(axis=1, ddof=1).mean())  # a shift of all models together is no error
-    shares = [1 - degrees * of / float((own**2).sum()) for of, own in zip(noise, left, strict=True)]
-    return shares[0], shares[1]
+        centred = sample.draws - sample.draws.mean(axis=1, keepdims=True)  # a shift of all models is no error
+        noise[1] = (centred**2).mean(axis=0) * n / (n - 1)
+    degrees = (n + 1 - len(columns)) / n  # what residuals have left
+    spread = np.diagonal(_given_others(columns, weights, "pearson")[1], axis1=1, axis2=2)
+    mean_noise = degrees * (weights @ noise.T) / weights.sum(axis=1, keepdims=True) / columns[:2].var(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(mean_noise > 0, np.maximum(0, 1 - mean_noise / spread), 1.0)
 
 
-def corrected(value: float, reliability: tuple[float, float], kind: Kind) -> float:
+def corrected(value: float, reliability: float, kind: Kind) -> float:
     """A correlation without what errors take from it; for ranks by way of the normal pair that has it.
+
+    Parameters
+    ----------
+    value : float
+        As measured.
+    reliability : float
+        Product of those of both sides.
 
     Examples
     --------
-    >>> round(corrected(0.4, (0.8, 0.8), "pearson"), 3), corrected(0.9, (0.8, 0.8), "pearson")
+    >>> round(corrected(0.4, 0.64, "pearson"), 3), corrected(0.9, 0.64, "pearson")
     (0.5, 1.0)
     """
-    if reliability == (1, 1):
+    if reliability == 1:
         return value
     linear = 2 * math.sin(math.pi / 6 * value) if kind == "spearman" else value
-    linear = max(-1.0, min(1.0, linear / math.sqrt(reliability[0] * reliability[1])))
+    linear = max(-1.0, min(1.0, linear / math.sqrt(reliability)))
     return 6 / math.pi * math.asin(linear / 2) if kind == "spearman" else linear
 
 
@@ -289,11 +311,9 @@ def _interval(
     """Interval of the correlation as measured, and its method; no method where a family is all that varies."""
     from scipy import special
 
-    columns, member = sample.columns, sample.member
+    columns, member, given = sample.columns, sample.member, len(sample.columns) - 2
     families, n = int(member.max()) + 1, columns.shape[1]
-    given = len(columns) - 2
     quantile = float(special.stdtrit(families - 1 - given, (1 + level) / 2))
-    shared = _shared_variance(sample, kind, value)
     without = correlate(columns, families_left_out(member), kind)
     if not np.isfinite(without).all():
         return math.nan, math.nan, ""
@@ -301,24 +321,37 @@ def _interval(
         # All replicates are perfect too. The rank correlation is taken to be halfway to the next one below, and
         # families to count as one model each.
         centre, error = math.atanh(1 - 6 / (n**3 - n)), 1 / math.sqrt(families - 3 - given)
-        low = math.tanh(centre - quantile * math.hypot(error, math.sqrt(shared)))
+        low = math.tanh(centre - quantile * error)
         return (low, 1.0, "families left out") if value > 0 else (-1.0, -low, "families left out")
-    if families - given >= MIN_BOOTSTRAP:
-        found = correlate(columns, drawn_families(member, replicates, seed), kind)
-        found = found[np.isfinite(found)]  # a replicate of one family over and over may have no variation
-        if shared:
-            moved = math.sqrt(shared) * np.random.default_rng([seed, 1]).standard_normal(len(found))
-            found = np.tanh(np.arctanh(np.clip(found, -_ONE, _ONE)) + moved)
-        tail = bootstrap_tail(families, level)
-        low, high = np.quantile(found, [tail, 1 - tail])
-        return float(low), float(high), "bootstrap of families"
     if abs(value) > _ONE:
         return value, value, "families left out"
-    scores = np.arctanh(np.clip(without, -_ONE, _ONE))
-    variance = (families - 1) / families * float(((scores - scores.mean()) ** 2).sum())
-    width = quantile * math.sqrt(variance + shared)
     centre = math.atanh(value)
+    if families - given >= MIN_BOOTSTRAP and sample.draws is None and np.isnan(sample.errors).all():
+        found = correlate(columns, drawn_families(member, replicates, seed), kind)
+        tail = bootstrap_tail(families, level)
+        # A replicate of one family over and over may have no variation, and so no correlation.
+        low, high = np.quantile(found[np.isfinite(found)], [tail, 1 - tail])
+        return float(low), float(high), "bootstrap of families"
+    scores = _scores(without, sample, families_left_out(member), kind, value)
+    variance = (families - 1) / families * float(((scores - scores.mean()) ** 2).sum())
+    width = quantile * math.sqrt(variance + _shared_variance(sample, kind, value))
     return math.tanh(centre - width), math.tanh(centre + width), "families left out"
+
+
+def _scores(found: np.ndarray, sample: Sample, weights: np.ndarray, kind: Kind, value: float) -> np.ndarray:
+    """atanh of replicates, moved by how much more or less errors take from each than from the value itself.
+
+    Where the models drawn differ more, errors weigh less: both raise what is measured, and only one the corrected.
+    """
+    scores = np.arctanh(np.clip(found, -_ONE, _ONE))
+    reliability = np.maximum(reliabilities(sample, weights).prod(axis=1), _FLOOR)
+    whole = reliabilities(sample, np.ones_like(weights[:1])).prod()
+    if whole == 1:
+        return scores
+    per_log = value  # d value / d log of the linear correlation
+    if kind == "spearman":
+        per_log = 2 * math.sin(math.pi / 6 * value) / (math.pi / 3 * math.cos(math.pi / 6 * value))
+    return scores - per_log / (1 - value**2) / 2 * np.log(reliability / whole)
 
 
 def bootstrap_tail(families: int, level: float) -> float:
