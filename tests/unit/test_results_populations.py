@@ -3,80 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 from tests.unit.synthetic_findings import findings, model, published
+from zooalign.config.manifest import ModelSpec
+from zooalign.results.correlation import correlation
 from zooalign.results.populations import partner_populations, populations, trend
 
-values = st.lists(st.integers(0, 6), min_size=4, max_size=30)
 
-
-@given(values, st.integers(0, 10))
-@settings(max_examples=200, deadline=None)
-def test_correlations_are_those_of_scipy_ties_included(x, seed):
-    x = np.array(x, dtype=float)
-    y = np.random.default_rng(seed).integers(0, 5, len(x)).astype(float)
-    found = trend(x, y, [str(i) for i in range(len(x))])
-    if len(set(x)) == 1 or len(set(y)) == 1:
-        assert np.isnan(found.spearman)
-        assert "the same capability or alignment" in str(found)
-        return
-    assert found.spearman == pytest.approx(stats.spearmanr(x, y).statistic, abs=1e-12)
-    assert found.pearson == pytest.approx(stats.pearsonr(x, y).statistic, abs=1e-12)
-    # Any unit, any order of models.
-    other = trend(3 * x[::-1] - 7, y[::-1], [str(i) for i in range(len(x))])
-    assert other.spearman == pytest.approx(found.spearman, abs=1e-12)
-
-
-def test_independent_models_have_the_interval_of_scipys_bootstrap():
-    rng = np.random.default_rng(1)
-    x = rng.standard_normal(40)
-    y = 0.6 * x + 0.8 * rng.standard_normal(40)
-    found = trend(x, y, [str(i) for i in range(40)])
-    reference = stats.bootstrap(
-        (x, y), lambda a, b: stats.spearmanr(a, b).statistic, paired=True, vectorized=False, n_resamples=2000,
-        method="percentile", rng=np.random.default_rng(2),
-    ).confidence_interval  # fmt: skip
-    assert found.low == pytest.approx(reference.low, abs=0.05)
-    assert found.high == pytest.approx(reference.high, abs=0.05)
-
-
-def drawn(rng, families, size, correlation, shared):
-    """Capability and alignment of models whose families share part of both."""
-    member = np.repeat(np.arange(families), size)
-    mix = np.linalg.cholesky([[1, correlation], [correlation, 1]])
-    own = rng.standard_normal((len(member), 2)) @ mix.T
-    common = (rng.standard_normal((families, 2)) @ mix.T)[member]
-    both = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
-    return both[:, 0], both[:, 1], [str(f) for f in member]
-
-
-def coverage(families, size, correlation, shared, draws, split=False):
-    """Part of the intervals that hold the true rank correlation of a normal pair."""
-    truth = 6 / np.pi * np.arcsin(correlation / 2)
-    rng, inside = np.random.default_rng(families + size), 0
-    for _ in range(draws):
-        x, y, member = drawn(rng, families, size, correlation, shared)
-        found = trend(x, y, [str(i) for i in range(len(x))] if split else member)
-        inside += found.low <= truth <= found.high
-    return inside / draws
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("families", "size", "correlation", "shared"),
-    [(6, 6, 0.3, 0.7), (8, 3, 0.5, 0.5), (8, 3, 0.0, 0.5), (12, 3, 0.5, 0.5), (20, 4, 0.5, 0.7), (20, 1, 0.5, 0.0)],
-)
-def test_intervals_cover_where_families_share(families, size, correlation, shared):
-    assert 0.90 <= coverage(families, size, correlation, shared, 400) <= 0.98
-
-
-@pytest.mark.slow
-def test_models_taken_as_independent_would_cover_too_little():
-    assert coverage(8, 6, 0.3, 0.8, 200, split=True) < 0.8
+def spec(name, modality="language", family="f", **keys):
+    language = {"pooling": "mean", "objective": "causal", "causal": True}
+    vision = {"pooling": "cls", "objective": "supervised"}
+    return ModelSpec.model_validate(
+        {"id": name, "modality": modality, "source": "random", "weights_sha256": "0" * 64, "family": family,
+         "parameters": 1, "licence": "none", **(language if modality == "language" else vision), **keys}
+    )  # fmt: skip
 
 
 def test_few_models_or_families_have_no_correlation_or_interval():
@@ -93,10 +33,35 @@ def test_few_models_or_families_have_no_correlation_or_interval():
 def test_sentences_follow_the_interval():
     x = np.arange(12.0)
     member = [str(i % 6) for i in range(12)]
-    assert str(trend(x, x, member)).startswith("better models are aligned more: Spearman +1.00 [+1.00, +1.00]")
+    assert str(trend(x, x, member)).startswith(
+        "better models are aligned more: Spearman +1.00 [+0.93, +1.00], 12 models"
+    )
     assert str(trend(x, -x, member)).startswith("better models are aligned less")
     y = np.random.default_rng(3).random(12)
     assert str(trend(x, y, member)).startswith("no trend that its interval supports")
+    blurred = trend(x, x + 3 * y, member, capability_errors=np.full(12, 1.5))
+    assert f"Spearman {blurred.spearman:+.2f}, without measurement error {blurred.spearman_noise_free:+.2f} [" in str(
+        blurred
+    )
+    assert blurred.propagated == "capability"
+
+
+def test_a_trend_is_both_correlations():
+    rng = np.random.default_rng(5)
+    x, y = rng.random((2, 24))
+    families, errors = [f"f{i % 6}" for i in range(24)], np.full(24, 0.05)
+    found = trend(x, y, families, capability_errors=errors)
+    ranked, linear = (correlation(x, y, families, kind, capability_errors=errors) for kind in ("spearman", "pearson"))
+    assert found[:5] == (24, 6, ranked.value, ranked.low, ranked.high)
+    assert found[5:8] == (linear.value, linear.low, linear.high)
+    assert found[8:] == (ranked.noise_free, linear.noise_free, "capability", "")
+
+
+def test_models_without_a_value_do_not_count():
+    x = np.array([1, 2, 3, 4, np.nan, np.inf, 5])
+    found = trend(x, np.array([1, 2, 3, np.nan, 5, 6, 7.0]), list("abcdefg"))
+    assert (found.n, found.families, found.spearman) == (4, 4, 1.0)
+    assert trend([], [], []).reason == "too few models for a correlation (0; at least 4)"
 
 
 TRAINED = {"corpora": ["Pile"], "cross_modal": False}
@@ -104,13 +69,11 @@ SEEN = {"corpora": ["LAION-2B"], "cross_modal": True}
 
 
 def test_every_tag_that_divides_defines_a_population():
-    old = {"training": TRAINED, "tuned": "base", "released": "2024-01"}
-    new = {"training": SEEN, "tuned": "instruct", "released": "2025-02"}
-    models = [model(f"m{i}", "language", f"f{i}", **old) for i in range(4)]
-    models += [model(f"n{i}", "language", "g", **new) for i in range(4)]
-    models += [model("rare", "language", training={"corpora": ["C4"], "fine_tuned_on": "chat"}, released="2025-05")]
-    models += [model("noise", "language", objective="random")]
-    models += [model("cut", "language", variant_of="m0", intervention={"keep_blocks": 2})]
+    models = [spec(f"m{i}", family=f"f{i}", training=TRAINED, tuned="base", released="2024-01") for i in range(4)]
+    models += [spec(f"n{i}", family="g", training=SEEN, tuned="instruct", released="2025-02") for i in range(4)]
+    models += [spec("rare", training={"corpora": ["C4"], "fine_tuned_on": "chat"}, released="2025-05")]
+    models += [spec("noise", objective="random", weights_sha256=None)]
+    models += [spec("cut", variant_of="m0", intervention={"keep_blocks": 2})]
     found = dict(populations(models))
     assert found["released"] == [f"m{i}" for i in range(4)] + [f"n{i}" for i in range(4)] + ["rare"]
     assert found["released and interventions"] == [*found["released"], "cut"]
@@ -120,9 +83,21 @@ def test_every_tag_that_divides_defines_a_population():
     assert found["released in 2025"] == [*(f"n{i}" for i in range(4)), "rare"]
     assert found["not fine-tuned"] == [f"m{i}" for i in range(4)] + [f"n{i}" for i in range(4)]
     assert not {"corpus: C4", "fine-tuned", "objective: causal"} & set(found)
+    assert found["released since 2025-02 (newer half)"] == found["released in 2025"]
     sides = dict(partner_populations(models))
     assert sides["trained with the other modality"] == [f"n{i}" for i in range(4)]
     assert dict(partner_populations(models[:4])) == {"all": [f"m{i}" for i in range(4)]}
+
+
+def test_models_without_tags_are_in_what_their_rows_say():
+    models = [spec(f"m{i}", family="f") for i in range(5)]
+    assert dict(populations(models)) == {"released": [m.id for m in models]}
+    mixed = [*models, *(spec(f"n{i}", family="f", training=SEEN, released="2025-02") for i in range(4))]
+    found = dict(populations(mixed))
+    assert found["not trained with the other modality"] == [m.id for m in models]
+    assert found["released in 2025"] == found["corpus: LAION-2B"] == [f"n{i}" for i in range(4)]
+    assert "family: f" not in found
+    assert dict(populations([])) == {"released": []}
 
 
 def test_the_table_has_a_line_per_population_and_partners(tmp_path):

@@ -31,19 +31,10 @@ INPUTS = {
 _READ = tuple(
     f"results.{name}"
     for name in (
-        "answer",
-        "external",
-        "findings",
-        "header",
-        "intervals",
-        "latex",
-        "means",
-        "populations",
-        "publishing",
-        "read",
-        "solved",
+        "answer", "correlation", "external", "findings", "fits", "header", "intervals", "latex", "means", "partial",
+        "populations", "publishing", "questions", "read", "resampling", "slopes", "solved",
     )
-)
+)  # fmt: skip
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
 
 

@@ -4,96 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from zooalign import metrics
-from zooalign.results.frames import capability_rows
 from zooalign.results.means import OTHER, mean_over, partners, scores, select, trained
-from zooalign.results.populations import (
-    LEVEL,
-    MIN_FAMILIES,
-    MIN_MODELS,
-    RELEASED,
-    UNIMODAL,
-    WITH_INTERVENTIONS,
-    Trend,
-    partner_populations,
-    populations,
-    trend,
-)
+from zooalign.results.populations import LEVEL, MIN_MODELS, RELEASED, UNIMODAL, WITH_INTERVENTIONS, Trend, trend
+from zooalign.results.questions import ALL, Question, cases
 
 if TYPE_CHECKING:
     from zooalign.results.findings import Findings
 
 VERSION = 1  # part of the digest of what this module determines
 
-ALL = "all"
-
-
-class Question(NamedTuple):
-    """Whose alignment with whom grows with what.
-
-    Attributes
-    ----------
-    dataset, capability, modality : str
-        Modality is that of the models whose capability counts.
-    population, partners : str
-        Populations of those models, and of the models of the other modality that alignment is the mean over.
-    """
-
-    dataset: str
-    capability: str
-    modality: str
-    population: str
-    partners: str
-
 
 def answers(
     findings: Findings, wanted: Callable[[Question], bool] = lambda question: True
 ) -> Iterator[tuple[Question, Trend]]:
-    """Every question of a sweep that is wanted, with its answer.
-
-    Parameters
-    ----------
-    findings : Findings
-        What the sweep found.
-    wanted : callable
-        Which questions to answer; all of them unless given.
-
-    Yields
-    ------
-    tuple of (Question, Trend)
-        Models count that have both the capability and a score with every partner.
-    """
-    manifest, shown = findings.sweep.models, findings.shown
-    specs = {spec.id: spec for spec in manifest}
-    values: dict[str, dict[str, float]] = {}
-    for row in capability_rows(findings.capability):
-        if not row.reason and row.model in specs:
-            values.setdefault(row.capability, {})[row.model] = row.value if row.higher_is_better else -row.value
-    for dataset in shown.datasets:
-        pair_scores = scores(select(findings.alignment, dataset, shown.metric, shown.k), shown.symmetric)
-        for name, known in sorted(values.items()):
-            modality = specs[next(iter(known))].modality
-            known = {model: value for model, value in known.items() if specs[model].modality == modality}
-            others = set(partners(findings.models, modality, OTHER[modality], pair_scores))
-            for with_whom, chosen in partner_populations([m for m in manifest if m.id in others]):
-                means = {model: mean_over(model, chosen, pair_scores) for model in known}
-                whole = {model: mean.value for model, mean in means.items() if mean.complete}
-                for population, ids in populations([specs[model] for model in known]):
-                    question = Question(dataset, name, modality, population, with_whom)
-                    if wanted(question):
-                        there = [model for model in ids if model in whole]
-                        yield (
-                            question,
-                            trend(
-                                np.array([known[model] for model in there]),
-                                np.array([whole[model] for model in there], dtype=float),
-                                [specs[model].family for model in there],
-                            ),
-                        )
+    """Every question of a sweep that is wanted, with its answer."""
+    for case in cases(findings, wanted):
+        yield (
+            case.question,
+            trend(
+                case.capability, case.alignment, case.families, capability_errors=case.capability_errors,
+                alignment_errors=case.alignment_errors, alignment_draws=case.alignment_draws,
+            ),
+        )  # fmt: skip
 
 
 def sentences(findings: Findings) -> tuple[str, ...]:
@@ -127,9 +62,9 @@ def sentence(question: Question, found: Trend) -> str:
     Examples
     --------
     >>> question = Question("emoji", "bits_per_byte", "language", RELEASED, ALL)
-    >>> sentence(question, Trend(20, 8, 0.61, 0.25, 0.83, 0.58))
-    'released language models with better bits_per_byte are aligned more with released vision models: Spearman \
-+0.61, 95 % interval +0.25 to +0.83, 20 models of 8 families.'
+    >>> print(sentence(question, trend([1, 2, 3, 4], [2, 1, 3, 4], ["a", "a", "b", "b"])))
+    bits_per_byte of released language models and their alignment with released vision models: Spearman +0.80, 4 \
+models of 2 families: too few families for an interval (at least 5), so this shows no trend.
     """
     who, whom = _named(question.population, question.modality), _named(question.partners, OTHER[question.modality])
     what, of = question.capability, _counted(found)
@@ -139,13 +74,15 @@ def sentence(question: Question, found: Trend) -> str:
             f"({found.n}; at least {MIN_MODELS})."
         )
     if not math.isfinite(found.spearman):
-        return f"no correlation of {what} with alignment: all {found.n} {who} are equal in one of the two."
+        return f"no correlation of {what} with alignment over {found.n} {who}: {found.reason}."
     spearman = f"Spearman {found.spearman:+.2f}"
     if not math.isfinite(found.low):
         return (
-            f"{what} of {who} and their alignment with {whom}: {spearman}, {of}; too few families for an interval "
-            f"(at least {MIN_FAMILIES}), so this shows no trend."
+            f"{what} of {who} and their alignment with {whom}: {spearman}, {of}: {found.reason}, so this shows no "
+            "trend."
         )
+    if f"{found.spearman_noise_free:+.2f}" != f"{found.spearman:+.2f}":
+        spearman += f" ({found.spearman_noise_free:+.2f} without measurement error)"
     interval = f"{spearman}, {LEVEL:.0%} interval {found.low:+.2f} to {found.high:+.2f}, {of}".replace("%", " %")
     if found.low <= 0 <= found.high:
         return f"no trend is shown in how {who} with better {what} are aligned with {whom}: {interval}."

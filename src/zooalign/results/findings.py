@@ -145,6 +145,27 @@ class Findings:
         rows = rows[rows["comparison"] == comparison]
         return zip(*(rows[name] for name in ("model_x", "model_y", "n_layers_x", "n_layers_y")), strict=True)
 
+    def sample_groups(self, dataset: str) -> np.ndarray | None:
+        """Group of each sample as a number, (samples,); None where every sample is one of its own, or none is stored."""
+        import numpy as np
+
+        if not self.sweep.config.inference.groups or not self.layout.dataset(dataset).exists():
+            return None
+        groups = self.samples(dataset).groups
+        if not any(group is not None for group in groups):
+            return None
+        names = [f"sample {i}" if group is None else f"group {group}" for i, group in enumerate(groups)]
+        return np.unique(names, return_inverse=True)[1]
+
+    def standard_errors(self, dataset: str) -> dict[tuple[str, str], float]:
+        """Standard error of the headline's score of each ordered pair of models, where an interval was computed."""
+        from zooalign.results.means import scores
+
+        rows = self.inference
+        rows = rows[(rows["dataset"] == dataset) & (rows["metric"] == self.metric) & (rows["k"] == self.k)]
+        known = rows[rows["standard_error"].notna()]
+        return scores(known.assign(score=known["standard_error"]), self.symmetric)
+
     def samples(self, dataset: str) -> Samples:
         """The samples of a dataset, in the order of the terms."""
         from zooalign.data.samples import open_samples

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zooalign.results.frames import CapabilityRow
-from zooalign.results.populations import LEVEL, REPLICATES, SEED
+from zooalign.results.resampling import LEVEL, REPLICATES, SEED
 
 VERSION = 1  # part of the digest of what this module determines
 

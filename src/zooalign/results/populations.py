@@ -1,7 +1,6 @@
 """Populations of models that the tags of the manifest define, and whether alignment grows with capability in one.
 
-Models of one family are not independent, so an interval resamples families as wholes (clustered bootstrap: Davison
-and Hinkley 1997, section 3.8). Random controls are in no population; interventions have one of their own.
+Random controls are in no population; interventions have one of their own.
 """
 
 from __future__ import annotations
@@ -11,14 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from zooalign.results.correlation import MIN_FAMILIES, MIN_MODELS, Correlation, Kind, correlation
+from zooalign.results.resampling import LEVEL, REPLICATES, SEED
+
 if TYPE_CHECKING:
     from zooalign.config.manifest import ModelSpec
 
-VERSION = 1  # part of the digest of what this module determines
+__all__ = [
+    "LEVEL", "MIN_FAMILIES", "MIN_MODELS", "RELEASED", "REPLICATES", "SEED", "WITH_INTERVENTIONS", "Trend",
+    "is_cross_modal", "partner_populations", "populations", "trend",
+]  # fmt: skip
 
-# Fewer models than this have no correlation; fewer families no interval.
-MIN_MODELS, MIN_FAMILIES = 4, 5
-REPLICATES, SEED, LEVEL = 2000, 0, 0.95
+VERSION = 2  # part of the digest of what this module determines
 
 RELEASED, WITH_INTERVENTIONS = "released", "released and interventions"
 UNIMODAL, CROSS_MODAL = "not trained with the other modality", "trained with the other modality"
@@ -30,11 +33,17 @@ class Trend(NamedTuple):
     Attributes
     ----------
     n, families : int
-        Models, and families that they are from.
+        Models with finite values, and families that they are from.
     spearman, pearson : float
-        -1 to 1; positive: better models are aligned more.
-    low, high : float
-        95 % interval of `spearman`.
+        Of the values as they were measured, -1 to 1; positive: better models are aligned more.
+    low, high, pearson_low, pearson_high : float
+        95 % intervals of the two without measurement error.
+    spearman_noise_free, pearson_noise_free : float
+        The two corrected for measurement error, as far as it is known.
+    propagated : str
+        Whose errors that is ("capability, alignment"); "" for none.
+    reason : str
+        Why there is no correlation or no interval; "" where there are both.
     """
 
     n: int
@@ -43,92 +52,81 @@ class Trend(NamedTuple):
     low: float
     high: float
     pearson: float
+    pearson_low: float
+    pearson_high: float
+    spearman_noise_free: float
+    pearson_noise_free: float
+    propagated: str
+    reason: str
 
     def __str__(self) -> str:
         """A sentence that claims no more than the interval does.
 
         Examples
         --------
-        >>> str(Trend(3, 2, np.nan, np.nan, np.nan, np.nan))
-        'too few models for a correlation (3; at least 4)'
-        >>> str(Trend(20, 8, 0.61, 0.25, 0.83, 0.58))
-        'better models are aligned more: Spearman +0.61 [+0.25, +0.83], 20 models of 8 families'
+        >>> print(trend([1, 2, 3], [1, 2, 3], ["a", "b", "c"]))
+        too few models for a correlation (3; at least 4)
+        >>> print(trend([1, 2, 3, 4], [2, 1, 3, 4], ["a", "a", "b", "b"]))
+        Spearman +0.80, 4 models of 2 families: too few families for an interval (at least 5)
         """
-        if self.n < MIN_MODELS:
-            return f"too few models for a correlation ({self.n}; at least {MIN_MODELS})"
         if not np.isfinite(self.spearman):
-            return f"no correlation: all {self.n} models have the same capability or alignment"
+            return self.reason if self.n < MIN_MODELS else f"no correlation: {self.reason}"
         of = f"{self.n} models of {self.families} {'family' if self.families == 1 else 'families'}"
+        value = f"Spearman {self.spearman:+.2f}"
         if not np.isfinite(self.low):
-            return f"Spearman {self.spearman:+.2f}, {of}: too few families for an interval (at least {MIN_FAMILIES})"
+            return f"{value}, {of}: {self.reason}"
         said = "no trend that its interval supports"
         if self.low > 0:
             said = "better models are aligned more"
         if self.high < 0:
             said = "better models are aligned less"
-        return f"{said}: Spearman {self.spearman:+.2f} [{self.low:+.2f}, {self.high:+.2f}], {of}"
+        if f"{self.spearman_noise_free:+.2f}" != f"{self.spearman:+.2f}":
+            value += f", without measurement error {self.spearman_noise_free:+.2f}"
+        return f"{said}: {value} [{self.low:+.2f}, {self.high:+.2f}], {of}"
 
 
-def trend(capability: np.ndarray, alignment: np.ndarray, families: Sequence[str], seed: int = SEED) -> Trend:
-    """Rank correlation of capability and alignment, with an interval that resamples families.
+def trend(
+    capability: Sequence[float] | np.ndarray,
+    alignment: Sequence[float] | np.ndarray,
+    families: Sequence[str],
+    *,
+    capability_errors: Sequence[float] | np.ndarray | None = None,
+    alignment_errors: Sequence[float] | np.ndarray | None = None,
+    alignment_draws: np.ndarray | None = None,
+    seed: int = SEED,
+) -> Trend:
+    """Both correlations of capability and alignment, with intervals that resample families.
 
     Parameters
     ----------
-    capability, alignment : array, shape (n,)
-        Higher is better, whatever the unit.
-    families : sequence of str, length n
-        Family of each model.
-    seed : int
-        Of the resampling.
+    capability, alignment, families, capability_errors, alignment_errors, alignment_draws, seed
+        As in `correlation.correlation`.
+
+    Raises
+    ------
+    MetricError
+        As `correlation.correlation` does.
     """
-    capability, alignment = np.asarray(capability, float), np.asarray(alignment, float)
-    names, member = np.unique(np.asarray(families, dtype=str), return_inverse=True)
-    n, nan = len(capability), float("nan")
-    if n < MIN_MODELS:
-        return Trend(n, len(names), nan, nan, nan, nan)
-    once = np.ones((1, n))
-    spearman = float(_spearman(capability, alignment, once)[0])
-    pearson = float(_pearson(capability[None], alignment[None], once)[0])
-    if not np.isfinite(spearman) or len(names) < MIN_FAMILIES:
-        return Trend(n, len(names), spearman, nan, nan, pearson)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=REPLICATES)
-    replicates = _spearman(capability, alignment, drawn[:, member].astype(float))
-    tail = (1 - LEVEL) / 2
-    # A replicate of one family over and over may have no variation, and so no correlation.
-    low, high = np.quantile(replicates[np.isfinite(replicates)], [tail, 1 - tail])
-    return Trend(n, len(names), spearman, float(low), float(high), pearson)
 
+    def of(kind: Kind) -> Correlation:
+        return correlation(
+            capability, alignment, families, kind, capability_errors=capability_errors,
+            alignment_errors=alignment_errors, alignment_draws=alignment_draws, seed=seed,
+        )  # fmt: skip
 
-def _spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Rank correlation per row of `weights` (B, n): how often each of the n values was drawn."""
-    return _pearson(_ranks(x, weights), _ranks(y, weights), weights)
-
-
-def _ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mid-ranks of every value among those drawn, shape (B, n)."""
-    distinct, place = np.unique(values, return_inverse=True)
-    drawn = weights @ np.eye(len(distinct))[place]  # (B, distinct values)
-    below = np.cumsum(drawn, axis=1) - drawn
-    return (below + (drawn + 1) / 2)[:, place]
-
-
-def _pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    total = weights.sum(axis=1, keepdims=True)
-    dx = x - (weights * x).sum(axis=1, keepdims=True) / total
-    dy = y - (weights * y).sum(axis=1, keepdims=True) / total
-    products = [(weights * a * b).sum(axis=1) for a, b in ((dx, dy), (dx, dx), (dy, dy))]
-    scale = products[1] * products[2]
-    # What rounding leaves of a constant is no variation.
-    varies = scale > 1e-24 * np.maximum(1.0, (x * x).max() * (y * y).max())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(varies, np.clip(products[0] / np.sqrt(scale), -1, 1), np.nan)
+    ranked, linear = of("spearman"), of("pearson")
+    return Trend(
+        ranked.n, ranked.families, ranked.value, ranked.low, ranked.high, linear.value, linear.low, linear.high,
+        ranked.noise_free, linear.noise_free, ranked.propagated, ranked.reason,
+    )  # fmt: skip
 
 
 def populations(models: Sequence[ModelSpec]) -> Iterator[tuple[str, list[str]]]:
     """Name and model ids of every population of some models: all, then what each tag sets apart.
 
     A tag defines populations only where it divides the released models: a corpus that all were trained on, or that
-    fewer than four were, does not.
+    fewer than four were, does not. A model whose row does not say what it was trained on counts as not trained with
+    the other modality, and one without a release date is in no population of dates.
     """
     released = [m for m in models if not m.control and m.intervention is None]
     yield RELEASED, [m.id for m in released]
@@ -158,6 +156,10 @@ def _tags(models: Sequence[ModelSpec]) -> Mapping[str, Callable[[ModelSpec], boo
         found[f"family: {family}"] = lambda m, family=family: m.family == family
     for year in sorted({m.released[:4] for m in models if m.released}):
         found[f"released in {year}"] = lambda m, year=year: m.released is not None and m.released[:4] == year
+    months = sorted(m.released for m in models if m.released)
+    if months:
+        median = months[len(months) // 2]
+        found[f"released since {median} (newer half)"] = lambda m: m.released is not None and m.released >= median
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zooalign.results.answer import Question, answers
+from zooalign.results.answer import answers
+from zooalign.results.correlation import MIN_BOOTSTRAP
 from zooalign.results.means import OTHER
 from zooalign.results.populations import LEVEL, MIN_FAMILIES, MIN_MODELS, REPLICATES, Trend
 from zooalign.results.publishing import Column, Shown, Table
+from zooalign.results.questions import Question
 
 if TYPE_CHECKING:
     from zooalign.results.findings import Findings
@@ -23,18 +25,26 @@ _COLUMNS = (
     Column("n", "models that have both values", "models"),
     Column("families", "families that they are from", "families"),
     Column("spearman", "rank correlation of capability and alignment; positive: better models are aligned more"),
-    Column("low", f"lower end of its {LEVEL:.0%} interval"),
-    Column("high", f"upper end of its {LEVEL:.0%} interval"),
+    Column("low", f"lower end of its {LEVEL:.0%} interval, without measurement error"),
+    Column("high", "upper end"),
     Column("pearson", "linear correlation of the two"),
+    Column("pearson_low", f"lower end of its {LEVEL:.0%} interval, without measurement error"),
+    Column("pearson_high", "upper end"),
+    Column("spearman_noise_free", "rank correlation corrected for measurement error, as far as that is known"),
+    Column("pearson_noise_free", "linear correlation, corrected likewise"),
+    Column("propagated", "whose measurement errors are in the interval; empty for none"),
+    Column("reason", "why there is no correlation or no interval"),
     Column("answer", "the row in words"),
 )
 _SHOWN = (Shown("models", "population"), Shown("partners", "partners"), Shown("answer", "answer"))
 _NOTES = (
     "Alignment of a model is its mean score with the partners named, each at the best of all layer pairs.",
     "Positive: models that are better at the capability are aligned more, whichever way it counts.",
-    f"Intervals are {LEVEL:.0%}: {REPLICATES:,} resamples of whole families, as models of one family are not "
-    f"independent. Fewer than {MIN_MODELS} models have no correlation, fewer than {MIN_FAMILIES} families no "
-    "interval.",
+    f"Intervals are {LEVEL:.0%} and take families as wholes, as models of one family are not independent: "
+    f"{REPLICATES:,} resamples of them; of fewer than {MIN_BOOTSTRAP}, or where errors are known, each is left out "
+    f"once. Fewer than {MIN_MODELS} models have no correlation, fewer than {MIN_FAMILIES} families no interval.",
+    "Measurement error pulls a correlation to zero: intervals are of the correlation without it, as far as standard "
+    "errors of capabilities and the spread over samples of alignments tell.",
     "Random controls are in no population. Interventions are released models changed on purpose: they show how "
     "alignment follows damage, not how it grows with better training.",
     "A population of four or more models is listed for every tag of the manifest that divides them; with many "
