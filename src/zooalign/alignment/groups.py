@@ -20,6 +20,8 @@ from zooalign.errors import MetricError, StoreError
 if TYPE_CHECKING:
     from zooalign.indexes.index import Index
 
+VERSION = 1
+
 # A sample is a near-duplicate of another within this share of the distance to the end of its neighbour list.
 _CLOSE = 0.3
 # Share of samples with a near-duplicate up to which samples are taken for independent draws.

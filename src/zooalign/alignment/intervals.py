@@ -22,6 +22,8 @@ from zooalign.errors import MetricError
 from zooalign.indexes.index import Index
 from zooalign.indexes.permuted import Relabelled, Subset, one_layer
 
+VERSION = 1
+
 # Share of neighbour lists that may run out in the halves before the stored lists count as too short.
 _SHORT = 1e-3
 # Degrees of freedom of the variance per split, from its measured spread over fresh draws.

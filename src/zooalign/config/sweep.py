@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zooalign.config.external import External, read_external
 from zooalign.config.manifest import (
@@ -21,7 +21,7 @@ from zooalign.config.manifest import (
 from zooalign.config.reading import check_values, parse, read_yaml
 from zooalign.config.schema import COMPARISONS, CapabilityConfig, Comparison, Config
 from zooalign.errors import ConfigError, unknown
-from zooalign.registry import plugin, plugin_names
+from zooalign.registry import member, plugin, plugin_names
 
 
 @dataclass(frozen=True)
@@ -144,15 +144,25 @@ class Sweep:
         failed = self.failures.get("measure_capability", {}).get(f"{capability.id}/{model.id}")
         return f"measure_capability failed: {failed}" if failed else self.why_missing(model.id, capability.dataset)
 
+    def inferred(self, which: Literal["null", "intervals"]) -> set[tuple[str, int]]:
+        """Metrics and their k (0 where they take none) whose scores get a null, or an interval."""
+        asked = getattr(self.config.inference, which)
+        if asked == "headline":
+            return {(self.config.headline.metric, self.config.headline.k or 0)}
+        metrics = self.config.metrics.items() if asked == "all" else ()
+        return {(name, k) for name, settings in metrics for k in settings.k or (0,)}
+
     def index_settings(self) -> dict[str, Any]:
         """What an index is built with: preparation, k_max and what the metrics need.
 
-        `k_max` is at least 48, so that a longer list of k rarely needs a new index.
+        `k_max` is at least 48, so that a longer list of k rarely needs a new index, and long enough for intervals.
         """
         needs: set[str] = set()
         for name in self.config.metrics:
             needs |= set(plugin("metrics", name, "metric").NEEDS)
-        largest = max([48, *(k for m in self.config.metrics.values() for k in m.k)])
+        list_length = member("zooalign.alignment.intervals", "list_length")
+        for_intervals = [list_length(k) for _, k in self.inferred("intervals") if k]
+        largest = max([48, *(k for m in self.config.metrics.values() for k in m.k), *for_intervals])
         return {
             "preparation": self.config.preparation.model_dump(),
             "k_max": largest,
