@@ -200,7 +200,7 @@ def test_without_nulls_and_intervals_the_rule_has_no_items_and_with_groups_it_re
 
 @pytest.mark.parametrize(
     ("inference", "k_max"),
-    [({}, 48), ({"intervals": "all"}, 129), ({"intervals": "none", "null": "all"}, 48)],
+    [({}, 48), ({"intervals": "all"}, 125), ({"intervals": "none", "null": "all"}, 48)],
 )
 def test_indexes_are_long_enough_for_the_intervals_that_are_asked_for(folder, inference, k_max):
     folder.config |= {"inference": inference, "metrics": {"mutual_knn": {"k": [10, 40]}}}
