@@ -50,7 +50,7 @@ DUE = {
     "indexes.neighbors": FROM_INDEXES,
     "indexes.gram": FROM_INDEXES,
     "indexes.subspaces": FROM_INDEXES,
-    "alignment.pairs": SCORES | NULLS | RESULTS,
+    "alignment.pairs": ROWS | NULLS | RESULTS,
     "alignment.infer_row": NULLS | {("infer_row", "synthetic/vit_a")} | RESULTS,
     "alignment.inference": NULLS | RESULTS,
     "alignment.intervals": NULLS | RESULTS,
