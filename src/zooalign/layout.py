@@ -51,6 +51,14 @@ class Layout:
         """Receipt of a row: exists only while the last update of the row succeeded."""
         return self.results / "alignment" / dataset / f"{model}.receipt.json"
 
+    def inference(self, dataset: str, model: str) -> Path:
+        """Nulls and intervals of the pairs of a row."""
+        return self.results / "inference" / dataset / f"{model}.parquet"
+
+    def inference_receipt(self, dataset: str, model: str) -> Path:
+        """Receipt of them, as that of a row."""
+        return self.results / "inference" / dataset / f"{model}.receipt.json"
+
     def capability(self, capability: str, model: str) -> Path:
         """One capability value."""
         return self.results / "capability" / capability / f"{model}.json"

@@ -71,7 +71,7 @@ def test_the_sweep_equals_the_local_one_bit_by_bit(sweeps, local):
     # What runs a model is a job of its own, small jobs of a rule are one submission (the profile's groups);
     # weights and datasets are fetched where Snakemake runs.
     assert fresh.submissions() == {
-        "extract_features": 3, "index_features": 1, "align_row": 1, "measure_capability": 1, **RESULTS,
+        "extract_features": 3, "index_features": 1, "align_row": 1, "infer_row": 1, "measure_capability": 1, **RESULTS,
     }  # fmt: skip
     (indexing,) = [job for job in jobs if job.rule == "index_features"]
     assert indexing.cpus == 3  # three members side by side
@@ -93,7 +93,14 @@ def test_the_sweep_equals_the_local_one_bit_by_bit(sweeps, local):
 def test_adding_a_model_submits_its_jobs_and_no_others(sweeps):
     added, controller = sweeps["added"]
     assert controller.process.returncode == 0, controller.text
-    wanted = {"extract_features": 1, "index_features": 1, "align_row": 1, "measure_capability": 1, **RESULTS}
+    wanted = {
+        "extract_features": 1,
+        "index_features": 1,
+        "align_row": 1,
+        "infer_row": 1,
+        "measure_capability": 1,
+        **RESULTS,
+    }
     assert added.submissions() == wanted
     assert [job.comment for job in added.jobs() if "vit" in job.comment] == [
         "rule_extract_features_wildcards_synthetic_vit_c"
@@ -143,7 +150,7 @@ def test_what_slurm_refuses_is_submitted_again_when_the_rest_has_ended(copied):
     assert "Job violates accounting/QOS policy" in controller.text
     assert "1 item (synthetic/vit_d) did not start" in controller.text
     assert copied.submissions() == {
-        "extract_features": 1, "index_features": 1, "align_row": 1, "measure_capability": 1, **RESULTS,
+        "extract_features": 1, "index_features": 1, "align_row": 1, "infer_row": 1, "measure_capability": 1, **RESULTS,
     }  # fmt: skip
     assert "vit_d" in (copied.folder / "results/tables/capability_alignment.csv").read_text()
 

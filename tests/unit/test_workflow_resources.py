@@ -84,6 +84,7 @@ ITEMS = {
     "extract_features": ("shapes", "eyes"),
     "index_features": ("shapes", "eyes"),
     "align_row": ("shapes", "eyes"),
+    "infer_row": ("shapes", "eyes"),
     "measure_capability": ("bpb", "words"),
     "make_tables": ("alignment",),
     "make_figures": ("heat_map", "shapes"),

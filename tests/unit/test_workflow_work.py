@@ -147,7 +147,7 @@ def test_at_first_everything_is_due_and_afterwards_nothing(folder):
     counts = {rule: len(names) for rule, names in due(folder.work()).items()}
     assert counts == {
         "build_dataset": 1, "fetch_weights": 5, "extract_features": 5, "index_features": 5, "align_row": 5,
-        "measure_capability": 3, "make_tables": 5, "make_figures": 1,
+        "infer_row": 5, "measure_capability": 3, "make_tables": 5, "make_figures": 1,
     }  # fmt: skip
     folder.finish_all()
     assert due(folder.work()) == {}
@@ -166,6 +166,7 @@ RESULTS = {
         (Item("make_figures", ("heat_map", "synthetic")), {"make_figures": ["heat_map/synthetic"]}),
         (Item("measure_capability", ("shapes", "v1")), {"measure_capability": ["shapes/v1"], **RESULTS}),
         (Item("align_row", ("synthetic", "l0")), {"align_row": ["synthetic/l0"], **RESULTS}),
+        (Item("infer_row", ("synthetic", "l0")), {"infer_row": ["synthetic/l0"], **RESULTS}),
     ],
 )
 def test_what_is_due_is_the_artefact_and_what_is_made_from_it(folder, changed, follows):
@@ -180,9 +181,30 @@ def test_features_take_their_index_the_rows_that_read_it_and_their_probe_along(f
     assert found["extract_features"] == found["index_features"] == ["synthetic/v1"]
     assert found["measure_capability"] == ["shapes/v1"]
     readers = [f"synthetic/{m['id']}" for m in folder.models if "v1" in work.row_members("synthetic", m["id"])]
-    assert found["align_row"] == sorted(readers)
+    assert found["align_row"] == found["infer_row"] == sorted(readers)
     assert len(readers) < 5
     assert "fetch_weights" not in found
+
+
+def test_without_nulls_and_intervals_the_rule_has_no_items_and_with_groups_it_reads_the_dataset(folder):
+    item = Item("infer_row", ("synthetic", "l0"))
+    assert Item("build_dataset", ("synthetic",)) in folder.work().needs(item)
+    folder.config["inference"] = {"groups": False}
+    assert {need.rule for need in folder.work().needs(item)} == {"index_features"}
+    for one in ("null", "intervals"):
+        folder.config["inference"] = {one: "none"}
+        assert folder.work().items("infer_row")
+    folder.config["inference"] = {"null": "none", "intervals": "none"}
+    assert not folder.work().items("infer_row")
+
+
+@pytest.mark.parametrize(
+    ("inference", "k_max"),
+    [({}, 48), ({"intervals": "all"}, 125), ({"intervals": "none", "null": "all"}, 48)],
+)
+def test_indexes_are_long_enough_for_the_intervals_that_are_asked_for(folder, inference, k_max):
+    folder.config |= {"inference": inference, "metrics": {"mutual_knn": {"k": [10, 40]}}}
+    assert folder.work().sweep.index_settings()["k_max"] == k_max
 
 
 def test_inputs_of_a_job_are_files_that_other_rules_declare(folder):
@@ -199,7 +221,8 @@ def test_what_failed_is_left_out_with_all_that_needs_it(folder):
     (folder.path / "failures.json").write_text(json.dumps({"extract_features": {"synthetic/v1": "no memory"}}))
     work = folder.work()
     found = due(work)
-    assert "synthetic/v1" not in found["extract_features"] + found["index_features"] + found["align_row"]
+    for rule in ("extract_features", "index_features", "align_row", "infer_row"):
+        assert "synthetic/v1" not in found[rule]
     assert "shapes/v1" not in found["measure_capability"]
     assert "v1" in found["fetch_weights"]
     assert all("v1" not in (p.x, p.y) for pairs in work.rows("synthetic").values() for p in pairs)

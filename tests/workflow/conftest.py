@@ -84,6 +84,8 @@ class Checkout:
             "capabilities": [{"id": "shapes", "kind": "linear_probe", "dataset": "synthetic"}],
             "figures": ["heat_map"],
             "extraction": {"workers": 0},
+            # Shapes are kinds of drawings, not drawings that belong together.
+            "inference": {"permutations": 20, "splits": 10, "groups": False},
         }
         self.models = [tiny_vit("vit_a", 1), tiny_vit("vit_b", 2), *packaged("wordllama", "textgenrnn")]
 

@@ -25,6 +25,8 @@ FILES = {
     "indexes/synthetic/vit_b.zarr/neighbors/zarr.json": ("index_features", "synthetic", "vit_b"),
     "alignment/synthetic/wordllama.receipt.json": ("align_row", "synthetic", "wordllama"),
     "alignment/synthetic/wordllama.parquet": ("align_row", "synthetic", "wordllama"),
+    "inference/synthetic/wordllama.receipt.json": ("infer_row", "synthetic", "wordllama"),
+    "inference/synthetic/wordllama.parquet": ("infer_row", "synthetic", "wordllama"),
     "capability/shapes/vit_a.json": ("measure_capability", "shapes", "vit_a"),
     "tables/provenance/alignment.json": ("make_tables", "alignment"),
     "figures/provenance/heat_map_synthetic.json": ("make_figures", "heat_map", "synthetic"),

@@ -59,7 +59,7 @@ def test_adding_a_language_model_runs_its_own_jobs_only(sweep, name):
     row = {**packaged("minilm_l6")[0], "id": name}
     sweep.models.insert(0, row)
     assert sweep.due() == {
-        "fetch_weights": 1, "extract_features": 1, "index_features": 1, "align_row": 1, **RESULTS
+        "fetch_weights": 1, "extract_features": 1, "index_features": 1, "align_row": 1, "infer_row": 1, **RESULTS
     }  # fmt: skip
     before = sweep.bytes("alignment/synthetic/vit_a.parquet", "alignment/synthetic/wordllama.parquet")
     sweep.snakemake()
@@ -71,7 +71,7 @@ def test_adding_a_language_model_runs_its_own_jobs_only(sweep, name):
 def test_adding_a_vision_model_computes_one_pair_per_partner(sweep):
     sweep.models.append(tiny_vit("vit_c", 3))
     assert sweep.due() == {
-        "fetch_weights": 1, "extract_features": 1, "index_features": 1, "align_row": 1,
+        "fetch_weights": 1, "extract_features": 1, "index_features": 1, "align_row": 1, "infer_row": 1,
         "measure_capability": 1, **RESULTS,
     }  # fmt: skip
     sweep.snakemake()
@@ -82,7 +82,14 @@ def test_adding_a_vision_model_computes_one_pair_per_partner(sweep):
 
 
 def test_a_variant_shares_the_weights_of_its_row(sweep):
-    own = {"extract_features": 1, "index_features": 1, "align_row": 1, "measure_capability": 1, **RESULTS}
+    own = {
+        "extract_features": 1,
+        "index_features": 1,
+        "align_row": 1,
+        "infer_row": 1,
+        "measure_capability": 1,
+        **RESULTS,
+    }
     sweep.models.append({"id": "vit_a_noise_0.5", "variant_of": "vit_a", "intervention": {"weight_noise": 0.5}})
     assert sweep.due() == own  # no weights to fetch
     before = sweep.bytes("alignment/synthetic/vit_a.parquet", "weights/vit_a/weights.json")
@@ -107,7 +114,7 @@ def test_editing_the_pooling_recomputes_the_pairs_of_that_model(sweep):
     due = sweep.due()
     holders = [m for m, r in before.items() if any("vit_a" in key.split("|")[:2] for key in r["digests"])]
     assert due == {
-        "extract_features": 1, "index_features": 1, "align_row": len(holders),
+        "extract_features": 1, "index_features": 1, "align_row": len(holders), "infer_row": len(holders),
         "measure_capability": 1, **RESULTS,
     }  # fmt: skip
     status = sweep.cli("status").stdout
@@ -127,11 +134,24 @@ def test_a_further_k_computes_that_k_only(sweep):
     assert sum(r["kept"] for r in receipts) == 6 * 3
 
 
+def test_settings_of_nulls_make_nulls_and_what_is_made_from_them_due_and_nothing_else(sweep):
+    receipt = sweep.folder / "results/inference/synthetic/textgenrnn.receipt.json"
+    first = json.loads(receipt.read_text())
+    sweep.config["inference"] |= {"permutations": 21}
+    assert sweep.due() == {"infer_row": 3, **RESULTS}
+    sweep.snakemake("--until", "infer_row")
+    second = json.loads(receipt.read_text())
+    assert (second["computed"], second["kept"]) == (first["computed"], 0)
+    assert sweep.due() == RESULTS
+    sweep.config["inference"] = {"null": "none", "intervals": "none"}
+    assert sweep.due() == RESULTS
+
+
 def test_removing_a_model_computes_nothing(sweep):
     gone = sweep.models.pop(0)["id"]  # vit_a, whose pairs stand in the rows of all others
     before = {m["id"]: sweep.receipt(m["id"]) for m in sweep.models}
     holders = [m for m, r in before.items() if any(gone in key.split("|")[:2] for key in r["digests"])]
-    assert sweep.due() == {"align_row": len(holders), **RESULTS}
+    assert sweep.due() == {"align_row": len(holders), "infer_row": len(holders), **RESULTS}
     sweep.snakemake()
     after = sweep.receipts()
     assert len(holders) == 3
@@ -219,7 +239,7 @@ def test_plan_counts_what_snakemake_will_run(sweep):
     sweep.models.append(packaged("minilm_l6")[0])
     due = sweep.due()
     text = sweep.cli("plan", "--local").stdout
-    for rule in ("fetch_weights", "extract_features", "index_features", "align_row"):
+    for rule in ("fetch_weights", "extract_features", "index_features", "align_row", "infer_row"):
         assert any(rule in line and f" {due[rule]} " in line for line in text.splitlines()), text
     assert "4 pairs of models to compare" in text
 
@@ -249,7 +269,7 @@ def test_one_failing_model_is_named_and_everything_else_finishes(sweep):
     # Once fixed, the model runs its own jobs only.
     broken["options"]["architecture"] = "vit_tiny_patch16_224"
     assert sweep.due() == {
-        "fetch_weights": 1, "extract_features": 1, "index_features": 1, "align_row": 1,
+        "fetch_weights": 1, "extract_features": 1, "index_features": 1, "align_row": 1, "infer_row": 1,
         "measure_capability": 1, **RESULTS,
     }  # fmt: skip
     sweep.snakemake()
@@ -314,6 +334,7 @@ def test_a_deleted_store_is_made_again(sweep):
     before = sweep.bytes(*TABLES)
     shutil.rmtree(sweep.folder / "results/features/synthetic/vit_a.zarr")
     due = sweep.due()
+    assert due.pop("infer_row") == due["align_row"]
     assert due.pop("align_row") == 4 - sum("vit_a" not in str(r["digests"]) for r in sweep.receipts().values())
     assert due == {"extract_features": 1, "index_features": 1, "measure_capability": 1, **RESULTS}
     sweep.snakemake()

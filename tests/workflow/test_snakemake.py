@@ -29,9 +29,9 @@ def planned(checkout, *arguments):
         (["-f", TABLE], {"make_table_alignment": 1}),
         (["-f", "results/features/synthetic/vit_a.zarr/zarr.json"], {"extract_features": 1}),
         (["--forceall", TABLE], {"build_dataset": 1, "fetch_weights": 4, "extract_features": 4, "index_features": 4,
-                                 "align_row": 4, "measure_capability": 2, "make_table_alignment": 1}),
+                                 "align_row": 4, "infer_row": 4, "measure_capability": 2, "make_table_alignment": 1}),
         (["-R", "index_features", "--until", "index_features"], {"index_features": 4}),
-        (["-R", "extract_features", "--omit-from", "align_row"],
+        (["-R", "extract_features", "--omit-from", "align_row", "infer_row"],
          {"extract_features": 4, "index_features": 4, "measure_capability": 2}),
         (["make_tables", "-R", "align_row", "--batch", "make_tables=1/6"],
          {"align_row": 4, "make_table_alignment": 1}),
@@ -48,7 +48,15 @@ def test_what_runs_follows_the_command_line(finished, arguments, jobs):
 
 def test_pictures_and_lists_of_the_workflow(finished):
     graph = finished.snakemake("--rulegraph").stdout
-    for rule in ("build_dataset", "fetch_weights", "extract_features", "index_features", "align_row", "make_figure"):
+    for rule in (
+        "build_dataset",
+        "fetch_weights",
+        "extract_features",
+        "index_features",
+        "align_row",
+        "infer_row",
+        "make_figure",
+    ):
         assert f'label = "{rule}"' in graph
     assert "model: vit_a" in finished.snakemake("--dag", "--forceall").stdout
     summary = finished.snakemake("--summary").stdout
@@ -106,6 +114,7 @@ DAMAGED = {
     "figures/heat_map_synthetic.png": {"make_figure": 1},
     "capability/shapes/vit_a.json": {"measure_capability": 1, **RESULTS},
     "alignment/synthetic/wordllama.parquet": {"align_row": 1, **RESULTS},
+    "inference/synthetic/wordllama.parquet": {"infer_row": 1, **RESULTS},
     "weights/vit_a/weights.json": None,
     "datasets/synthetic/dataset.json": None,
     "features/synthetic/vit_b.zarr/zarr.json": None,

@@ -19,13 +19,14 @@ INDEXES = {("index_features", f"synthetic/{m}") for m in ALL}
 ROWS = {("align_row", f"synthetic/{m}") for m in ALL}
 PROBES = {("measure_capability", f"shapes/{m}") for m in VISION}
 SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other rows hold its pairs
+NULLS = {("infer_row", name) for _, name in SCORES}
 TABLES = {
     ("make_tables", name)
     for name in ("alignment", "capability", "capability_alignment", "populations", "solved_tasks")
 }
 FIGURES = {("make_figures", "heat_map/synthetic")}
 RESULTS = TABLES | FIGURES
-FROM_INDEXES = INDEXES | SCORES | RESULTS
+FROM_INDEXES = INDEXES | SCORES | NULLS | RESULTS
 
 
 def of(models, *sets):
@@ -35,11 +36,16 @@ def of(models, *sets):
 
 DUE = {
     "datasets.synthetic": {("build_dataset", "synthetic"), *FEATURES, *PROBES, *FROM_INDEXES},
-    "sources.random": {*{("fetch_weights", m) for m in VISION}, *of(VISION, FEATURES, INDEXES, PROBES), *SCORES},
+    "sources.random": {
+        *{("fetch_weights", m) for m in VISION},
+        *of(VISION, FEATURES, INDEXES, PROBES),
+        *SCORES,
+        *NULLS,
+    },
     "sources.static_table": {("fetch_weights", "wordllama"), *of({"wordllama"}, FEATURES, INDEXES)},
     "sources.packaged.char_lstm": {("fetch_weights", "textgenrnn"), *of({"textgenrnn"}, FEATURES, INDEXES)},
-    "sources._vision": of(VISION, FEATURES, INDEXES, PROBES) | SCORES,
-    "sources._preprocessing": of(VISION, FEATURES, INDEXES, PROBES) | SCORES,
+    "sources._vision": of(VISION, FEATURES, INDEXES, PROBES) | SCORES | NULLS,
+    "sources._preprocessing": of(VISION, FEATURES, INDEXES, PROBES) | SCORES | NULLS,
     "sources._language": of(LANGUAGE, FEATURES, INDEXES),
     "features.batches": FEATURES | PROBES | FROM_INDEXES,
     "features.extract": FEATURES | PROBES | FROM_INDEXES,
@@ -49,9 +55,13 @@ DUE = {
     "indexes.neighbors": FROM_INDEXES,
     "indexes.gram": FROM_INDEXES,
     "indexes.subspaces": FROM_INDEXES,
-    "alignment.pairs": SCORES | RESULTS,
+    "alignment.pairs": ROWS | NULLS | RESULTS,
+    "alignment.infer_row": NULLS | {("infer_row", "synthetic/vit_a")} | RESULTS,
+    "alignment.inference": NULLS | RESULTS,
+    "alignment.intervals": NULLS | RESULTS,
+    "alignment.groups": NULLS | RESULTS,
     "metrics.cka": SCORES | RESULTS,
-    "metrics.mutual_knn": SCORES | RESULTS,
+    "metrics.mutual_knn": SCORES | NULLS | RESULTS,
     "capability.linear_probe": PROBES | RESULTS,
     "capability._record": PROBES | RESULTS,
     "results.correlation": RESULTS,
@@ -61,6 +71,7 @@ DUE = {
     "results.slopes": RESULTS,
     "results.external": RESULTS,
     "results.findings": RESULTS,
+    "results.inference": RESULTS,
     "results.intervals": RESULTS,
     "results.read": RESULTS,
     "results.solved": RESULTS,
@@ -76,7 +87,7 @@ DUE = {
 }
 ONE_SIDE = ("sources.static_table", "sources.packaged.char_lstm", "sources._language")
 # VERSIONs of formats that are read and refused by themselves, and of what no artefact of the sweep holds.
-FORMATS = {"planning.usage", "features.chunks", "alignment.inference", "indexes.galleries"}
+FORMATS = {"planning.usage", "features.chunks", "indexes.galleries"}
 # Of variants and of layers inside blocks only, which this sweep has none of: tests/unit/test_models_*.py.
 VARIANTS = {"models.interventions", "models.sublayers"}
 # Rooms that this sweep does not use; one of each kind stands above.
@@ -102,9 +113,10 @@ def test_a_raised_version_makes_due_what_the_module_determines(due, monkeypatch,
     found = due()
     if name in ONE_SIDE:
         # Which rows read the index of a model is for test_workflow_work.py; here some do, and not all need to.
-        rows = {item for item in found if item[0] == "align_row"}
-        assert rows
-        found -= rows
+        for rule in ("align_row", "infer_row"):
+            rows = {item for item in found if item[0] == rule}
+            assert rows
+            found -= rows
     assert found == DUE[name]
     monkeypatch.undo()
     assert due() == set()

@@ -6,6 +6,7 @@ for table in SWEEP.config.tables:
             f"make_table_{table}"
         input:
             rows=FILES["align_row"],
+            inference=FILES["infer_row"],
             capabilities=FILES["measure_capability"],
             due=due("make_tables", table),
         output:
@@ -29,6 +30,7 @@ for table in SWEEP.config.tables:
 rule make_figure:
     input:
         rows=FILES["align_row"],
+        inference=FILES["infer_row"],
         capabilities=FILES["measure_capability"],
         due=due("make_figures"),
     output:

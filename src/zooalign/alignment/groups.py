@@ -10,6 +10,7 @@ import csv
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from zooalign.errors import MetricError, StoreError
 
 if TYPE_CHECKING:
     from zooalign.indexes.index import Index
+
+VERSION = 1
 
 # A sample is a near-duplicate of another within this share of the distance to the end of its neighbour list.
 _CLOSE = 0.3
@@ -47,6 +50,16 @@ class Groups:
     def sizes(self) -> np.ndarray:
         """Samples per group, (count,)."""
         return np.bincount(self.codes)
+
+    @cached_property
+    def _members(self) -> list[np.ndarray]:
+        """Samples of every group, in their order."""
+        return np.split(np.argsort(self.codes, kind="stable"), np.cumsum(self.sizes)[:-1])
+
+    @cached_property
+    def _of_equal_size(self) -> list[np.ndarray]:
+        """Samples (groups, size) of the groups of each size, small sizes first."""
+        return [np.stack([m for m in self._members if len(m) == size]) for size in np.unique(self.sizes)]
 
     def settings(self) -> dict[str, Any]:
         """How many groups there are, and how many of each size; JSON-able."""
@@ -96,9 +109,7 @@ class Groups:
         show in both models) and which the hypothesis does not say.
         """
         order = np.arange(len(self.codes))
-        members = np.split(np.argsort(self.codes, kind="stable"), np.cumsum(self.sizes)[:-1])
-        for size in np.unique(self.sizes):
-            equal = np.stack([m for m in members if len(m) == size])  # (groups, size)
+        for equal in self._of_equal_size:
             order[equal] = equal[generator.permutation(len(equal))]
         return order
 
@@ -116,11 +127,11 @@ class Groups:
             Sample positions; groups in random order, members in theirs. Where all groups have one size, so
             have the halves, and an odd group is left out; else they are as equal as whole groups allow.
         """
-        members = np.split(np.argsort(self.codes, kind="stable"), np.cumsum(self.sizes)[:-1])
-        drawn = [members[int(g)] for g in generator.permutation(self.count)]
-        if len({len(m) for m in members}) == 1:
-            half = self.count // 2
-            return np.concatenate(drawn[:half]), np.concatenate(drawn[half : 2 * half])
+        places, half = generator.permutation(self.count), self.count // 2
+        if len(self._of_equal_size) == 1:
+            drawn = self._of_equal_size[0][places]  # (groups, size)
+            return drawn[:half].ravel(), drawn[half : 2 * half].ravel()
+        drawn = [self._members[int(g)] for g in places]
         ends = np.cumsum([len(m) for m in drawn])
         cut = int(np.argmin(np.abs(ends[:-1] - len(self.codes) / 2))) + 1
         return np.concatenate(drawn[:cut]), np.concatenate(drawn[cut:])

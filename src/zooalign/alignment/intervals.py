@@ -22,6 +22,8 @@ from zooalign.errors import MetricError
 from zooalign.indexes.index import Index
 from zooalign.indexes.permuted import Relabelled, Subset, one_layer
 
+VERSION = 1
+
 # Share of neighbour lists that may run out in the halves before the stored lists count as too short.
 _SHORT = 1e-3
 # Degrees of freedom of the variance per split, from its measured spread over fresh draws.
@@ -287,10 +289,11 @@ def _halves(
     half_k = k
     if k is not None and metric in _CYCLES:
         half_k = max(round(k / math.sqrt(2.0)), 1)
+    longest = None if k is None else list_length(k)
     short = used = 0
     for b in range(splits):
         halves = chosen.halves(generator)
-        sides = [(Subset(x, half, half_k or 1), Subset(y, half, half_k or 1)) for half in halves]
+        sides = [tuple(Subset(side, half, half_k or 1, longest) for side in (x, y)) for half in halves]
         for i, (own_x, own_y) in enumerate(sides):
             paired[b, i] = metrics.best(matrix(own_x, own_y, half_k))[0]
             if unpair:
@@ -299,7 +302,7 @@ def _halves(
         used += sum(len(half) for half in halves)
     if short > _SHORT * used * (x.n_layers + y.n_layers):
         raise MetricError(
-            f"split-half: {short} neighbour lists of length {min(x.k_max, y.k_max)} held fewer than k = {k} of their "
+            f"split-half: {short} neighbour lists of length {min(longest or 1, x.k_max, y.k_max)} held fewer than k = {k} of their "
             f"own half. Build the indexes with k_max above {list_length(k or 1)}."
         )
     # An odd sample or group is left out of a split: the halves stand for a little less than n.

@@ -60,13 +60,13 @@ def table_schema() -> pa.Schema:
     )
 
 
-def content_sha256(table: pa.Table) -> str:
+def content_sha256(table: pa.Table, names: Sequence[str]) -> str:
     """SHA-256 of what a row says, whatever the file looks like; stored with it, so that no damage goes unseen."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     sha = hashlib.sha256((table.schema.metadata or {}).get(PAIRS_KEY, b""))
-    for name in table_schema().names:
+    for name in names:
         column = table[name].combine_chunks()
         sha.update(name.encode())
         if pa.types.is_list(column.type):
@@ -77,11 +77,11 @@ def content_sha256(table: pa.Table) -> str:
     return sha.hexdigest()
 
 
-def is_whole(table: pa.Table) -> bool:
+def is_whole(table: pa.Table, schema: pa.Schema) -> bool:
     """Whether a row says what it said when it was written; one that was written without that record passes."""
     recorded = (table.schema.metadata or {}).get(CONTENT_KEY)
     try:
-        return recorded is None or recorded == content_sha256(table).encode()
+        return recorded is None or recorded == content_sha256(table, schema.names).encode()
     except (KeyError, TypeError, ValueError):  # a column is missing, or of another type
         return False
 
@@ -109,15 +109,23 @@ def held_pairs(table: Path) -> set[tuple[str, str]] | None:
         return None
 
 
-def read_lines(table: Path) -> list[dict[str, Any]]:
-    """Every line of a row; none if there is no row, or a damaged one, which is only a cache."""
+def read_lines(table: Path, schema: pa.Schema | None = None) -> list[dict[str, Any]]:
+    """Every line of a row; none if there is no row, or a damaged one, which is only a cache.
+
+    Parameters
+    ----------
+    table : Path
+        The row.
+    schema : Schema, optional
+        Its columns; default :func:`table_schema`.
+    """
     import pyarrow.parquet as pq
 
     try:
         # From one open file: by its name pyarrow opens it twice, and it may be replaced in between.
         with _reading(), open(table, "rb") as file:
             lines = pq.read_table(file, page_checksum_verification=True)
-        return lines.to_pylist() if is_whole(lines) else []
+        return lines.to_pylist() if is_whole(lines, schema or table_schema()) else []
     except (OSError, ValueError):
         return []
 
@@ -138,7 +146,9 @@ def partial_table(table: Path) -> Path:
     return table.with_name(f".{table.stem}.partial{table.suffix}")
 
 
-def write_table(path: Path, lines: Sequence[dict[str, Any]], held: Sequence[Sequence[str]], lease: Lease) -> None:
+def write_table(
+    path: Path, lines: Sequence[dict[str, Any]], held: Sequence[Sequence[str]], lease: Lease, schema: pa.Schema
+) -> None:
     """Write a row in one step.
 
     Parameters
@@ -146,11 +156,13 @@ def write_table(path: Path, lines: Sequence[dict[str, Any]], held: Sequence[Sequ
     path : Path
         The row.
     lines : sequence of dict
-        As in :func:`table_schema`, in any order.
+        With the columns of `schema`, in any order.
     held : sequence of (str, str)
         The (x, y) of every pair that the row holds, computed or not.
     lease : Lease
         Checked before the rename; see `lease.hold_lease`.
+    schema : Schema
+        Columns; model_x, model_y, metric and k are among them.
 
     Raises
     ------
@@ -163,8 +175,10 @@ def write_table(path: Path, lines: Sequence[dict[str, Any]], held: Sequence[Sequ
     import pyarrow.parquet as pq
 
     lines = sorted(lines, key=lambda line: (line["model_x"], line["model_y"], line["metric"], line["k"]))
-    table = pa.Table.from_pylist(lines, schema=table_schema())
+    table = pa.Table.from_pylist(lines, schema=schema)
     table = table.replace_schema_metadata({PAIRS_KEY: json.dumps(held).encode()})
-    table = table.replace_schema_metadata({**table.schema.metadata, CONTENT_KEY: content_sha256(table).encode()})
+    table = table.replace_schema_metadata(
+        {**table.schema.metadata, CONTENT_KEY: content_sha256(table, schema.names).encode()}
+    )
     with replacing(path, lease) as staged:
         pq.write_table(table, staged, compression="zstd", write_page_checksum=True)

@@ -31,7 +31,7 @@ INPUTS = {
 _READ = tuple(
     f"results.{name}"
     for name in (
-        "answer", "correlation", "external", "findings", "fits", "header", "intervals", "latex", "means", "partial",
+        "answer", "correlation", "external", "findings", "fits", "header", "inference", "intervals", "latex", "means", "partial",
         "populations", "publishing", "questions", "read", "resampling", "slopes", "solved",
     )
 )  # fmt: skip
@@ -168,7 +168,12 @@ def capability_digest(sweep: Any, capability: str, model: str) -> str:
 
 
 def result_digest(
-    sweep: Any, kind: str, name: str, scores: Mapping[str, Mapping[str, str]], values: Mapping[str, str]
+    sweep: Any,
+    kind: str,
+    name: str,
+    scores: Mapping[str, Mapping[str, str]],
+    values: Mapping[str, str],
+    inference: Mapping[str, Mapping[str, str]],
 ) -> str:
     """Digest of what determines a table or the figures of a name.
 
@@ -184,15 +189,18 @@ def result_digest(
         By dataset, digests of the scores by "x|y|metric@k"; which row holds a pair changes nothing.
     values : dict
         Digests of capability values by "capability/model".
+    inference : dict
+        As `scores`, digests of nulls and intervals; empty without any.
     """
     models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
+    inferred = [inference] if inference else []
     elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []
     said = [_tagged(sweep.models), _asked(sweep), sweep.config.preparation.model_dump(), sweep.config.extraction.text]
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
-        said, *elsewhere, *_raised(*RESULTS[kind]),
+        said, *elsewhere, *inferred, *_raised(*RESULTS[kind]),
     )  # fmt: skip
 
 
@@ -230,3 +238,63 @@ def score_digests(
         for pair in pairs
         for m in metrics
     }
+
+
+def inference_settings(sweep: Any) -> list[dict[str, Any]]:
+    """One entry per metric and k whose scores get a null or an interval.
+
+    Returns
+    -------
+    list of dict
+        As :func:`metric_settings`; with "null" and "interval" (whether it gets one), and "from_features": whether
+        the indexes hold what an interval of a metric of subspaces is computed from.
+    """
+    null, intervals = sweep.inferred("null"), sweep.inferred("intervals")
+    held = {"features"} & set(sweep.index_settings()["needs"])
+    return [
+        {
+            **m,
+            "null": (m["metric"], m["k"]) in null,
+            "interval": (m["metric"], m["k"]) in intervals,
+            "from_features": bool(held) and "subspace" in plugin("metrics", m["metric"], "metric").NEEDS,
+        }
+        for m in metric_settings(sweep)
+        if (m["metric"], m["k"]) in null | intervals
+    ]
+
+
+def inference_digests(
+    pairs: Sequence[Any],
+    metrics: Sequence[Mapping[str, Any]],
+    settings: Mapping[str, Any],
+    indexes: Mapping[str, str],
+) -> dict[tuple[Any, str, int], str]:
+    """Digest of the null and interval of every score of a row, by (pair, metric, k).
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Pairs of the row.
+    metrics : sequence of dict
+        As :func:`inference_settings`.
+    settings : dict
+        Settings of `schema.InferenceConfig`; which samples a dataset groups is part of its content, and so of the
+        indexes.
+    indexes : dict
+        Index digests of the models.
+    """
+    versions = {
+        name: version(f"zooalign.alignment.{name}") for name in ("infer_row", "groups", "inference", "intervals")
+    }
+    parts = {(m["metric"], m["k"]): _inferred_from(m, settings, versions) for m in metrics}
+    return {
+        (pair, name, k): digest("inference", score, parts[name, k])
+        for (pair, name, k), score in score_digests(pairs, metrics, indexes).items()
+    }
+
+
+def _inferred_from(metric: Mapping[str, Any], settings: Mapping[str, Any], versions: Mapping[str, int]) -> list[Any]:
+    null = [versions["inference"], settings["permutations"], settings["alpha"]]
+    interval = [versions["intervals"], settings["splits"], settings["level"], metric["from_features"]]
+    common = [versions["infer_row"], versions["groups"], settings["seed"], settings["groups"]]
+    return [common, null if metric["null"] else None, interval if metric["interval"] else None]

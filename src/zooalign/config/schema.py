@@ -98,6 +98,25 @@ class HeadlineConfig(Closed):
     )
 
 
+class InferenceConfig(Closed):
+    """Whether the scores of pairs are real (permutation null), and how exact (interval)."""
+
+    null: Literal["headline", "all", "none"] = Field(
+        default="headline", description="Metrics whose scores are compared with those of unpaired samples."
+    )
+    intervals: Literal["headline", "all", "none"] = Field(
+        default="headline", description="Metrics whose scores get an interval."
+    )
+    permutations: int = Field(default=200, gt=0, description="Permutations of a null; they resolve p.")
+    alpha: float = Field(default=0.05, gt=0, lt=1, description="Level of a null's threshold.")
+    splits: int = Field(default=100, ge=2, description="Random splits into halves of an interval.")
+    level: float = Field(default=0.95, gt=0, lt=1, description="Coverage of an interval.")
+    seed: int = Field(default=0, ge=0, description="Of permutations and splits.")
+    groups: bool = Field(
+        default=True, description="Whether samples that a dataset groups are permuted and split as wholes."
+    )
+
+
 class Config(Closed):
     """config.yaml."""
 
@@ -117,6 +136,7 @@ class Config(Closed):
     )
     metrics: dict[str, MetricConfig] = Field(min_length=1, description="Metrics and their k.")
     headline: HeadlineConfig = Field(default=HeadlineConfig(), description="Metric of the capability table.")
+    inference: InferenceConfig = Field(default=InferenceConfig(), description="Nulls and intervals of scores.")
     preparation: PreparationConfig = Field(default=PreparationConfig(), description="Preparation of features.")
     extraction: ExtractionConfig = Field(default=ExtractionConfig(), description="How features are taken.")
     capabilities: tuple[CapabilityConfig, ...] = Field(default=(), description="Capabilities to measure.")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from zooalign.config.external import External, read_external
 from zooalign.config.manifest import (
@@ -147,14 +147,24 @@ class Sweep:
         failed = self.failures.get("measure_capability", {}).get(f"{capability.id}/{model.id}")
         return f"measure_capability failed: {failed}" if failed else self.why_missing(model.id, capability.dataset)
 
+    def inferred(self, which: Literal["null", "intervals"]) -> set[tuple[str, int]]:
+        """Metrics and their k (0 where they take none) whose scores get a null, or an interval."""
+        asked = getattr(self.config.inference, which)
+        if asked == "headline":
+            return {(self.config.headline.metric, self.config.headline.k or 0)}
+        metrics = self.config.metrics.items() if asked == "all" else ()
+        return {(name, k) for name, settings in metrics for k in settings.k or (0,)}
+
     def index_settings(self) -> dict[str, Any]:
         """What an index is built with: preparation, k_max and what the metrics need.
 
-        `k_max` is at least 48, so that a longer list of k rarely needs a new index; a metric that can do without
-        lists of k does not make them longer.
+        `k_max` is at least 48, so that a longer list of k rarely needs a new index, and long enough for intervals; a
+        metric that can do without lists of k does not make them longer.
         """
         asked = [(name, k) for name, metric in self.config.metrics.items() for k in metric.k or (None,)]
-        k_max, needs = member("zooalign.metrics", "lists_and_needs")(asked, _LISTS)
+        list_length = member("zooalign.alignment.intervals", "list_length")
+        shortest = max([_LISTS, *(list_length(k) for _, k in self.inferred("intervals") if k)])
+        k_max, needs = member("zooalign.metrics", "lists_and_needs")(asked, shortest)
         return {
             "preparation": self.config.preparation.model_dump(),
             "k_max": k_max,

@@ -23,6 +23,11 @@ class Relabelled(Index):
         The index of the samples in their own order.
     order : ndarray of int, shape (n,)
         A permutation. The ids stay those of the base: unpairing the samples is the purpose.
+
+    Attributes
+    ----------
+    base, order
+        As given, for metrics that need no relabelled copy.
     """
 
     # What a permutation of the samples leaves as it is.
@@ -32,8 +37,7 @@ class Relabelled(Index):
 
     def __init__(self, base: Index, order: np.ndarray) -> None:
         super().__init__({}, base.sample_ids, base.layer_names, base.preparation, base.name)
-        self._base = base
-        self._order = np.asarray(order, np.int64)
+        self.base, self.order = base, np.asarray(order, np.int64)
 
     @property
     def holds(self) -> set[str]:
@@ -43,11 +47,11 @@ class Relabelled(Index):
     @property
     def k_max(self) -> int:
         """Longest neighbour list that can be asked for."""
-        return self._base.k_max
+        return self.base.k_max
 
     def derived(self, key: Any, compute: Callable[[], Any]) -> Any:
         """As the base's where permuting changes nothing or only moves rows; computed again otherwise."""
-        base, order = self._base, self._order
+        base, order = self.base, self.order
         head = cast("tuple[Any, ...]", key)[0] if isinstance(key, tuple) else key
         if key not in self._derived and key in base._derived:
             if head in self._INVARIANT:
@@ -62,11 +66,11 @@ class Relabelled(Index):
 
     def _get(self, name: str) -> np.ndarray:
         if name not in self._arrays:
-            self._arrays[name] = self._permuted(name, self._base.array(name))
+            self._arrays[name] = self._permuted(name, self.base.array(name))
         return self._arrays[name]
 
     def _permuted(self, name: str, values: np.ndarray) -> np.ndarray:
-        base, order = self._base, self._order
+        base, order = self.base, self.order
         if name == "neighbors":
             places = np.empty(base.n, values.dtype)
             places[order] = np.arange(base.n)
@@ -101,6 +105,8 @@ class Subset(Index):
         Sample i is sample members[i] of the base; none twice.
     k : int
         Length of the neighbour lists.
+    longest : int, optional
+        How many stored neighbours are looked through for them, so that longer lists give the same; default all.
 
     Attributes
     ----------
@@ -114,11 +120,11 @@ class Subset(Index):
     mean that `centred_similarities` are centred by. The base's "similarities" keep their values.
     """
 
-    def __init__(self, base: Index, members: np.ndarray, k: int = 1) -> None:
+    def __init__(self, base: Index, members: np.ndarray, k: int = 1, longest: int | None = None) -> None:
         self._members = np.asarray(members, np.int64)
         # Without ids, so that two disjoint subsets can be unpaired on purpose.
         super().__init__({}, [""] * len(self._members), base.layer_names, base.preparation, base.name)
-        self._base, self._k, self.short = base, k, 0
+        self._base, self._k, self._longest, self.short = base, k, longest, 0
 
     def _get(self, name: str) -> np.ndarray:
         if name not in self._arrays:
@@ -134,7 +140,8 @@ class Subset(Index):
             place[self._members] = np.arange(self.n)
             nearest = np.empty((len(lists), self.n, self._k), lists.dtype)
             columns = np.empty(nearest.shape, np.int64)
-            self.short = int(subset_lists(lists, self._members, place, nearest, columns))
+            longest = min(self._longest or lists.shape[2], lists.shape[2])
+            self.short = int(subset_lists(lists, self._members, place, longest, nearest, columns))
             return nearest, columns
 
         return self.derived("cut lists", compute)

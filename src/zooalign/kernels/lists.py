@@ -15,10 +15,10 @@ _BYTES = np.uint64(0x00FF00FF00FF00FF)
 
 
 @compiled()
-def overlap_sums(a: Int, b: Int, sums: I64) -> None:
+def overlap_sums(a: Int, b: Int, order: I64, sums: I64) -> None:
     """sums[la, lb] = total over samples of |list_a & list_b|; k <= 255.
 
-    For one sample, table[j, layer] says whether j is in that layer's list of `a`; the k rows that a list
+    Sample i of `a` meets sample order[i] of `b`, so its neighbours are looked for as order[neighbour]. For one sample, table[j, layer] says whether j is in that layer's list of `a`; the k rows that a list
     of `b` names are added as bytes, sixteen layers in two machine words, and gathered in 16-bit lanes.
     """
     n, layers_a, k = a.shape
@@ -31,14 +31,15 @@ def overlap_sums(a: Int, b: Int, sums: I64) -> None:
         width = min(GROUP, layers_a - g)
         since = 0
         for i in range(n):
+            other = order[i]
             for w in range(width):
                 for t in range(k):
-                    table[a[i, g + w, t], w] = 1
+                    table[order[a[i, g + w, t]], w] = 1
             for lb in range(layers_b):
                 low = np.uint64(0)
                 high = np.uint64(0)
                 for t in range(k):
-                    j = b[i, lb, t]
+                    j = b[other, lb, t]
                     low += words[j, 0]
                     high += words[j, 1]
                 lanes[lb, 0] += low & _BYTES
@@ -47,7 +48,7 @@ def overlap_sums(a: Int, b: Int, sums: I64) -> None:
                 lanes[lb, 3] += (high >> np.uint64(8)) & _BYTES
             for w in range(width):
                 for t in range(k):
-                    j = a[i, g + w, t]
+                    j = order[a[i, g + w, t]]
                     words[j, 0] = 0
                     words[j, 1] = 0
             since += 1

@@ -12,14 +12,14 @@ from zooalign.kernels.ties import mix
 
 
 @compiled()
-def subset_lists(lists: Int, members: Int, place: Int, nearest: Int, columns: Int) -> int:
+def subset_lists(lists: Int, members: Int, place: Int, longest: int, nearest: Int, columns: Int) -> int:
     """The first k stored neighbours of every member that are members too, renumbered.
 
-    lists (L, n, k_max); nearest (L, m, k), columns (L, m, k) their place in the stored list. A list that runs
+    lists (L, n, k_max), read up to `longest`; nearest (L, m, k), columns (L, m, k) their place in the stored list. A list that runs
     out is filled with other members in a pseudo-random order that follows from the stored list, so that two models
     do not agree there but by chance; the number of such lists is returned.
     """
-    layers, _, longest = lists.shape
+    layers = lists.shape[0]
     _, m, k = nearest.shape
     short = 0
     taken = np.zeros(m, np.uint8)
@@ -28,13 +28,13 @@ def subset_lists(lists: Int, members: Int, place: Int, nearest: Int, columns: In
             i = members[r]
             c = 0
             for t in range(longest):
+                # Half are members, at random: written always and kept if so, which no branch has to guess.
                 p = place[lists[w, i, t]]
-                if p >= 0:
-                    nearest[w, r, c] = p
-                    columns[w, r, c] = t
-                    c += 1
-                    if c == k:
-                        break
+                nearest[w, r, c] = p
+                columns[w, r, c] = t
+                c += np.int64(p >= 0)
+                if c == k:
+                    break
             if c < k:
                 short += 1
                 taken[:] = 0

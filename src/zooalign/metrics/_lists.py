@@ -54,6 +54,13 @@ def overlap_terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.
     return counts
 
 
+def in_stored_order(y: Index) -> tuple[Index, np.ndarray]:
+    """The index that `y` relabels, and which of its samples each is: lists are compared without a relabelled copy."""
+    from zooalign.indexes.permuted import Relabelled
+
+    return (y.base, y.order) if isinstance(y, Relabelled) else (y, np.arange(y.n))
+
+
 def layer_lists(x: Index, layer: int, k: int) -> np.ndarray:
     """Lists of one layer cut to k, (n, k), contiguous."""
     return np.ascontiguousarray(x.neighbors[layer, :, :k])

@@ -106,7 +106,8 @@ def _sums(x: Index, y: Index, k: int) -> np.ndarray:
 
     sums = np.zeros((x.n_layers, y.n_layers), np.int64)
     if k <= 255:
-        kernels.overlap_sums(x.lists(k), y.lists(k), sums)
+        base, order = _lists.in_stored_order(y)
+        kernels.overlap_sums(x.lists(k), base.lists(k), order, sums)
         return sums
     for i in range(x.n_layers):  # the byte counters of the fast kernel would overflow
         for j in range(y.n_layers):

@@ -57,6 +57,14 @@ PROBE_BYTES = 30
 PROBE_ITERATIONS = 130
 PROBE_GFLOPS = 30.0
 N_CLASSES = 20
+# Seconds of one permutation over 325 layer pairs of 1,024 samples, of metrics of neighbour lists and of all others; a
+# split takes about five times as long.
+LISTS_S = 0.001
+KERNELS_S = 0.03
+# Above LIGHT_MEM_MB: lists of permuted and halved samples, scipy. Bytes of a file without lines, and of a line.
+INFERENCE_MEM_MB = 40
+INFERENCE_FILE_BYTES = 12_000
+INFERENCE_LINE_BYTES = 120
 # Bytes of a picture with its captions, and of a capability record.
 SAMPLE_BYTES = 60e3
 RECORD_BYTES = 20e3
@@ -224,6 +232,33 @@ def index(sweep: Sweep, dataset: str, model: str) -> tuple[float, float]:
     size = index_bytes(spec, n, settings["needs"], settings["k_max"])
     # Every layer is kept until the index is stacked and written; four n x n products besides.
     return LIGHT_MEM_MB + (size + 16 * n * n) / 2**20, index_seconds(spec, n)
+
+
+def inferred(sweep: Sweep) -> set[tuple[str, int]]:
+    """(metric, k) whose scores get a null or an interval."""
+    return sweep.inferred("null") | sweep.inferred("intervals")
+
+
+def inference_seconds(sweep: Sweep, layer_pairs: float, n: int) -> float:
+    """Seconds of the nulls and intervals of one pair of models."""
+    asked, seconds = sweep.config.inference, 0.005
+    for which, matrices, per_matrix in (("null", asked.permutations, 1.0), ("intervals", asked.splits, 5.0)):
+        for name, _ in sweep.inferred(which):
+            lists = {"neighbors"} == kind("metrics", name).NEEDS
+            rate, power = (LISTS_S, 1) if lists else (KERNELS_S, 2)
+            seconds += matrices * per_matrix * rate * layer_pairs / 325 * (n / 1024) ** power
+    return seconds
+
+
+def inference(sweep: Sweep, dataset: str, model: str) -> tuple[float, float]:
+    """The same of the nulls and intervals of a model's row, if it held all pairs of the model."""
+    spec, n = sweep.model(model), n_samples(sweep.dataset(dataset))
+    own, layers = n_layers(spec), [n_layers(m) for m in partners(sweep, dataset, spec)]
+    seconds = sum(inference_seconds(sweep, own * other, n) for other in layers)
+    kernels = any({"neighbors"} != kind("metrics", name).NEEDS for name, _ in inferred(sweep))
+    # Unpacked kernels of two models, and those of permuted or halved samples.
+    copies = (8 * n * n if kernels else 0) * (own + max(layers, default=1))
+    return LIGHT_MEM_MB + INFERENCE_MEM_MB + copies / 2**20, 1 + seconds
 
 
 def results(sweep: Sweep) -> tuple[float, float]:

@@ -40,6 +40,15 @@ def _stored(path: Path) -> dict[str, Any]:
         raise StoreError(f"{path}: cannot be read ({reason}). Run the sweep again, which makes it.", path) from error
 
 
+def _receipts(paths: Iterable[Path]) -> dict[str, dict[str, str]]:
+    """Digests by dataset and name, as the receipts beside these rows list them."""
+    digests: dict[str, dict[str, str]] = {}
+    for path in paths:
+        receipt = _stored(path.with_name(f"{path.stem}.receipt.json"))
+        digests.setdefault(receipt["dataset"], {}).update(receipt["digests"])
+    return digests
+
+
 @dataclass(frozen=True)
 class Findings:
     """Everything that tables and figures are made from.
@@ -52,11 +61,14 @@ class Findings:
         Rows of the alignment matrix (parquet).
     capability_paths : tuple of Path
         Capability records (JSON).
+    inference_paths : tuple of Path
+        Nulls and intervals of the rows (parquet); none where the configuration asks for none.
     """
 
     sweep: Sweep
     row_paths: tuple[Path, ...]
     capability_paths: tuple[Path, ...]
+    inference_paths: tuple[Path, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -72,14 +84,11 @@ class Findings:
         return Header(sentences(self), settings(self))
 
     @cached_property
-    def _inputs(self) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-        """Digests of scores by dataset and name, and of capability values."""
-        scores: dict[str, dict[str, str]] = {}
-        for path in self.row_paths:
-            receipt = _stored(path.with_name(f"{path.stem}.receipt.json"))
-            scores.setdefault(receipt["dataset"], {}).update(receipt["digests"])
+    def _inputs(self) -> tuple[dict[str, dict[str, str]], dict[str, str], dict[str, dict[str, str]]]:
+        """Digests of scores by dataset and name, of capability values, and of nulls and intervals as of scores."""
         records = [_stored(path) for path in self.capability_paths]
-        return scores, {f"{r['capability']}/{r['model']}": r["digest"] for r in records}
+        values = {f"{r['capability']}/{r['model']}": r["digest"] for r in records}
+        return _receipts(self.row_paths), values, _receipts(self.inference_paths)
 
     def digest(self, kind: str, name: str) -> str:
         """Digest of what determines a table or figure of that name, as the rows and records say."""
@@ -159,11 +168,11 @@ class Findings:
 
     def standard_errors(self, dataset: str) -> dict[tuple[str, str], float]:
         """Standard error of the headline's score of each ordered pair of models, where an interval was computed."""
+        from zooalign.results.frames import where
         from zooalign.results.means import scores
 
-        rows = self.inference
-        rows = rows[(rows["dataset"] == dataset) & (rows["metric"] == self.metric) & (rows["k"] == self.k)]
-        known = rows[rows["standard_error"].notna()]
+        rows = where(where(where(self.inference, "dataset", dataset), "metric", self.metric), "k", self.k)
+        known = rows.dropna(subset=["standard_error"])
         return scores(known.assign(score=known["standard_error"]), self.symmetric)
 
     def samples(self, dataset: str) -> Samples:
@@ -171,6 +180,13 @@ class Findings:
         from zooalign.data.samples import open_samples
 
         return open_samples(self.layout.dataset(dataset))
+
+    @cached_property
+    def inference(self) -> pd.DataFrame:
+        """Null and interval of every pair, dataset, metric and k that has one, as `read_inference` gives them."""
+        from zooalign.results.inference import read_inference
+
+        return read_inference(self.inference_paths)
 
     @cached_property
     def capability(self) -> pd.DataFrame:
@@ -225,6 +241,7 @@ def make_result(
     files: Sequence[Path],
     report: Report,
     dataset: str = "",
+    inference_paths: Iterable[Path] = (),
 ) -> None:
     """Write a table, or a figure of a dataset, and beside it what it was made from.
 
@@ -236,14 +253,15 @@ def make_result(
         "tables" or "figures".
     name : str
         File of that room.
-    row_paths, capability_paths : iterable of path
+    row_paths, capability_paths, inference_paths : iterable of path
         As in `Findings`.
     files : sequence of path
         What is written, equal but for the suffix.
     dataset : str
         Dataset that a figure shows.
     """
-    findings = Findings(sweep, tuple(map(Path, row_paths)), tuple(map(Path, capability_paths)))
+    paths = (tuple(map(Path, some)) for some in (row_paths, capability_paths, inference_paths))
+    findings = Findings(sweep, *paths)
     files = [Path(file) for file in files]
     stem = Path(str(files[0]).removesuffix(files[0].suffix))
     if kind == "tables":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 VERSION = 1  # part of the digest of what this module determines
 
 _AGAIN = "Delete it and run the sweep again."
+# Columns of a row that may have empty fields.
+_OPTIONAL = frozenset({"chance", "tied_x", "tied_y", "matrix", "terms"})
 
 CAPABILITY_COLUMNS = {
     "capability": "str",
@@ -55,17 +57,38 @@ def read_row_file(path: Path) -> pa.Table:
         tied_y, matrix and terms is empty, a score is not finite, or anything else than what was written is read;
         names the file, the column and the pair.
     """
+    return read_pairs(path, table_schema(), _OPTIONAL, ("score",))
+
+
+def read_pairs(path: Path, schema: pa.Schema, optional: Collection[str], finite: Sequence[str]) -> pa.Table:
+    """A table of pairs, which has the columns model_x, model_y and metric, without its metadata.
+
+    Parameters
+    ----------
+    path : Path
+        Parquet file that `alignment.table.write_table` wrote.
+    schema : Schema
+        Its columns, in the order that is returned.
+    optional : collection of str
+        Columns that may have empty fields.
+    finite : sequence of str
+        Columns of numbers that must be finite where they are not empty.
+
+    Raises
+    ------
+    StoreError
+        As :func:`read_row_file`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = table_schema()
     try:
         table = pq.ParquetFile(path, page_checksum_verification=True).read()
-        whole = is_whole(table)
-        table = _typed(table, path, schema.names)
+        whole = is_whole(table, schema)
+        table = _typed(table, path, schema)
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path) from error
-    _check_values(table, path)
+    _check_values(table, path, optional, finite)
     if not whole:
         raise StoreError(f"{path}: its content changed since it was written. {_AGAIN}", path)
     return table
@@ -85,10 +108,10 @@ def read_light_rows(path: Path) -> pd.DataFrame:
     _check_unchanged(path)
     try:
         light = pq.ParquetFile(path, page_checksum_verification=True).read(columns=_light())
-        table = _typed(light, path, _light())
+        table = _typed(light, path, _light_schema())
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path) from error
-    _check_values(table, path)
+    _check_values(table, path, _OPTIONAL, ("score",))
     return table.to_pandas()
 
 
@@ -132,27 +155,32 @@ def _light() -> list[str]:
     return [name for name in table_schema().names if name not in ("matrix", "terms")]
 
 
-def _typed(table: pa.Table, path: Path, names: list[str]) -> pa.Table:
+def _light_schema() -> pa.Schema:
     import pyarrow as pa
 
-    missing = [name for name in names if name not in table.column_names]
+    return pa.schema([table_schema().field(name) for name in _light()])
+
+
+def _typed(table: pa.Table, path: Path, schema: pa.Schema) -> pa.Table:
+    missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise StoreError(f"{path}: column {missing[0]!r} is missing. {_AGAIN}", path)
-    schema = pa.schema([table_schema().field(name) for name in names])
-    return table.select(names).replace_schema_metadata(None).cast(schema)
+    return table.select(schema.names).replace_schema_metadata(None).cast(schema)
 
 
-def _check_values(table: pa.Table, path: Path) -> None:
+def _check_values(table: pa.Table, path: Path, optional: Collection[str], finite: Sequence[str]) -> None:
     import pyarrow.compute as pc
 
     for name in table.column_names:
-        if name not in ("chance", "tied_x", "tied_y", "matrix", "terms") and table[name].null_count:
+        if name not in optional and table[name].null_count:
             raise StoreError(f"{path}: column {name!r} has empty fields. {_AGAIN}", path)
-    finite = pc.call_function("is_finite", [table["score"]]).combine_chunks()
-    if table.num_rows and finite.false_count:
-        row = finite.index(False).as_py()
-        pair = f"{table['model_x'][row].as_py()} and {table['model_y'][row].as_py()}"
-        raise StoreError(f"{path}: the {table['metric'][row].as_py()} of {pair} is not finite. {_AGAIN}", path)
+    for name in finite if table.num_rows else ():
+        is_finite = pc.call_function("is_finite", [table[name]]).combine_chunks()
+        if is_finite.false_count:
+            row = is_finite.index(False).as_py()
+            pair = f"{table['model_x'][row].as_py()} and {table['model_y'][row].as_py()}"
+            what = table["metric"][row].as_py() if name == "score" else f"{name} of {table['metric'][row].as_py()}"
+            raise StoreError(f"{path}: the {what} of {pair} is not finite. {_AGAIN}", path)
 
 
 def _check_unchanged(path: Path) -> None:

@@ -9,6 +9,7 @@ from zooalign.errors import StoreError, ZooalignError
 from zooalign.provenance import read_object
 
 if TYPE_CHECKING:
+    from zooalign.alignment.update import Key
     from zooalign.workflow.work import Work
 
 
@@ -139,20 +140,37 @@ def index(work: Work, dataset: str, model: str) -> Verdict:
 
 def row(work: Work, dataset: str, model: str) -> Verdict:
     """Every pair of the row under every metric, and nothing else."""
-    from zooalign.alignment.row import by_name, current_receipt
+    from zooalign.alignment.pairs import VERSION
 
-    path, receipt = work.layout.row(dataset, model), work.layout.receipt(dataset, model)
-    scores = work.scores(dataset, model)
-    if scores is None:
+    files = work.layout.row(dataset, model), work.layout.receipt(dataset, model)
+    return _pairs(work, dataset, model, files, work.scores(dataset, model), VERSION)
+
+
+def inference(work: Work, dataset: str, model: str) -> Verdict:
+    """Null and interval of every pair of the row, and nothing else."""
+    from zooalign.alignment.infer_row import VERSION
+
+    files = work.layout.inference(dataset, model), work.layout.inference_receipt(dataset, model)
+    return _pairs(work, dataset, model, files, work.inferences(dataset, model), VERSION)
+
+
+def _pairs(
+    work: Work, dataset: str, model: str, files: tuple[Path, Path], wanted: dict[Key, str] | None, version: int
+) -> Verdict:
+    """What a row of pairs and its receipt say, of which each line shall have a digest."""
+    from zooalign.alignment.update import by_name, current_receipt
+
+    path, receipt = files
+    if wanted is None:
         return Verdict("stale" if path.exists() else "missing", f"dataset {dataset} is not built")
-    if current_receipt(path, receipt, work.rows(dataset)[model], by_name(scores)):
+    if current_receipt(path, receipt, work.rows(dataset)[model], by_name(wanted), version):
         return DONE
     if not path.exists():
         return Verdict("missing", "never computed")
     recorded = (_read(receipt) or {}).get("digests")
-    if recorded == by_name(scores):
+    if recorded == by_name(wanted):
         return Verdict("damaged", "the row was edited or cut off")
-    return Verdict("stale", "pairs, metrics, an index or a VERSION changed")
+    return Verdict("stale", "pairs, metrics, settings, an index or a VERSION changed")
 
 
 def capability(work: Work, name: str, model: str) -> Verdict:

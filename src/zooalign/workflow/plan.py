@@ -284,7 +284,7 @@ def _job_plan(work: Work, items: Sequence[Item], seconds: Mapping[Item, float], 
 
 def _share_of_row(work: Work, item: Item) -> float:
     """Part of a model's possible pairs that its own row holds."""
-    if item.rule != "align_row":
+    if item.rule not in ("align_row", "infer_row"):
         return 1.0
     dataset, model = item.parts
     partners = len(costs.partners(work.sweep, dataset, work.sweep.model(model)))

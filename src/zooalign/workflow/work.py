@@ -100,6 +100,7 @@ class Work:
         self._index = cache(self._index_of)
         self._index_settings = cache(sweep.index_settings)
         self._metrics = cache(lambda: identity.metric_settings(sweep))
+        self._inferred = cache(lambda: identity.inference_settings(sweep))
         self._findings = cache(self._read_findings)
         self._members = cache(self._row_members)
         self._contents: dict[str, str | None] = {}
@@ -286,18 +287,29 @@ class Work:
 
     def scores(self, dataset: str, model: str) -> dict[tuple[Pair, str, int], str] | None:
         """Digest of every score of a row; None while the dataset is not built."""
+        known = self._index_digests(dataset, model)
+        return None if known is None else identity.score_digests(self.rows(dataset)[model], self._metrics(), known)
+
+    def inferences(self, dataset: str, model: str) -> dict[tuple[Pair, str, int], str] | None:
+        """Digest of the null and interval of every score of a row that gets one; None as for scores."""
+        known = self._index_digests(dataset, model)
+        if known is None:
+            return None
+        settings = self.sweep.config.inference.model_dump()
+        return identity.inference_digests(self.rows(dataset)[model], self._inferred(), settings, known)
+
+    def _index_digests(self, dataset: str, model: str) -> dict[str, str] | None:
+        """Digests of the indexes that a row is made from; None while the dataset is not built."""
         indexes = {m: self.index_digest(dataset, m) for m in self.row_members(dataset, model)}
         known = {m: digest for m, digest in indexes.items() if digest is not None}
-        if len(known) < len(indexes):
-            return None
-        return identity.score_digests(self.rows(dataset)[model], self._metrics(), known)
+        return known if len(known) == len(indexes) else None
 
     def _read_findings(self) -> Any:
         from zooalign.results.findings import Findings
 
-        rows = tuple(self.file(*item) for item in self.items("align_row"))
-        records = tuple(self.file(*item) for item in self.items("measure_capability"))
-        return Findings(self.sweep, rows, records)
+        rules = ("align_row", "measure_capability", "infer_row")
+        rows, records, inference = (tuple(self.file(*item) for item in self.items(rule)) for rule in rules)
+        return Findings(self.sweep, rows, records, inference)
 
     def result_digest(self, rule: str, parts: Parts) -> str:
         """Digest of what a table or figure would be made from now; an error if something of it cannot be read."""

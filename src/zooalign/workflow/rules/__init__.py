@@ -8,7 +8,7 @@ A rule is applied to *parts*: (dataset,), (model,), (dataset, model), (capabilit
 from __future__ import annotations
 
 from zooalign.workflow.rule import Rule
-from zooalign.workflow.rules.alignment import AlignRow
+from zooalign.workflow.rules.alignment import AlignRow, InferRow
 from zooalign.workflow.rules.capability import MeasureCapability
 from zooalign.workflow.rules.datasets import BuildDataset
 from zooalign.workflow.rules.features import ExtractFeatures, FetchWeights, IndexFeatures, RemoveWeights
@@ -22,6 +22,7 @@ RULES: dict[str, Rule] = {
         ExtractFeatures(),
         IndexFeatures(),
         AlignRow(),
+        InferRow(),
         MeasureCapability(),
         RemoveWeights(),
         MakeTables(),

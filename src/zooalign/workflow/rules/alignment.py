@@ -1,4 +1,4 @@
-"""The rule that compares a model with its partners."""
+"""The rules that compare a model with its partners, and say how real and how exact the scores are."""
 
 from __future__ import annotations
 
@@ -67,3 +67,58 @@ class AlignRow(Rule):
         layer_pairs = costs.n_layers(spec) * 13
         # Layer matrices and terms shrink to about half in the parquet file.
         return 0.5 * pairs * costs.n_settings(work.sweep) * costs.row_line_bytes(layer_pairs, n)
+
+
+class InferRow(Rule):
+    """Nulls and intervals of a model against its partners, pair by pair."""
+
+    name, wildcards, kind = "infer_row", ("dataset", "model"), "inference"
+    files_written, light = 2, True
+
+    def parts(self, work: Work) -> list[Parts]:
+        inference = work.sweep.config.inference
+        return [] if inference.null == inference.intervals == "none" else work.compared()
+
+    def files(self, layout: Layout, *parts: str) -> list[Path]:
+        return [layout.inference(*parts)]
+
+    def needs(self, work: Work, *parts: str) -> Needs:
+        members = work.row_members(*parts)
+        grouped: Needs = [("build_dataset", parts[:1])] if members and work.sweep.config.inference.groups else []
+        return [*grouped, *(("index_features", (parts[0], m)) for m in members)]
+
+    def check(self, work: Work, *parts: str) -> Verdict:
+        return checks.inference(work, *parts)
+
+    def settings(self, work: Work, *parts: str) -> dict[str, Any]:
+        from zooalign.config.identity import inference_settings
+
+        return {
+            "model": parts[1],
+            "dataset": parts[0],
+            "pairs": work.rows(parts[0])[parts[1]],
+            "metrics": inference_settings(work.sweep),
+            "inference": work.sweep.config.inference.model_dump(),
+            **work.common(self.name, parts),
+        }
+
+    def run(self, work: Work, parts: Parts, report: Report) -> None:
+        from zooalign.alignment.infer_row import infer_row
+
+        layout = work.layout
+        needed = {rule for rule, _ in self.needs(work, *parts)}
+        infer_row(
+            index_paths={m: layout.index(parts[0], m) for m in work.row_members(*parts)},
+            dataset_folder=layout.dataset(parts[0]) if "build_dataset" in needed else None,
+            table_path=layout.inference(*parts),
+            receipt_path=layout.inference_receipt(*parts),
+            report=report,
+            **self.settings(work, *parts),
+        )
+
+    def estimate(self, sweep: Sweep, parts: Parts, gpu: bool) -> tuple[float, float]:
+        return costs.inference(sweep, *parts)
+
+    def written(self, work: Work, *parts: str) -> float:
+        lines = len(work.rows(parts[0])[parts[1]]) * len(costs.inferred(work.sweep))
+        return costs.INFERENCE_FILE_BYTES + costs.INFERENCE_LINE_BYTES * lines

@@ -1,4 +1,4 @@
-"""Rules of tables and figures, which are made from all rows and records."""
+"""Rules of tables and figures, which are made from all rows, nulls, intervals and records."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 FIGURE_SUFFIXES = (".svg", ".pdf", ".png")
+_MADE_FROM = ("align_row", "infer_row", "measure_capability")
 
 
 class _Result(Rule):
@@ -29,7 +30,7 @@ class _Result(Rule):
 
     def needs(self, work: Work, *parts: str) -> Needs:
         del parts
-        return [(i.rule, i.parts) for rule in ("align_row", "measure_capability") for i in work.items(rule)]
+        return [(i.rule, i.parts) for rule in _MADE_FROM for i in work.items(rule)]
 
     def check(self, work: Work, *parts: str) -> Verdict:
         return checks.result(work, self.name, *parts)
@@ -40,11 +41,11 @@ class _Result(Rule):
     def run(self, work: Work, parts: Parts, report: Report) -> None:
         from zooalign.results.findings import make_result
 
-        needs = {rule: [work.file(r, p) for r, p in self.needs(work, *parts) if r == rule] for rule in
-                 ("align_row", "measure_capability")}  # fmt: skip
+        needs = {rule: [work.file(r, p) for r, p in self.needs(work, *parts) if r == rule] for rule in _MADE_FROM}
         make_result(
             row_paths=needs["align_row"],
             capability_paths=needs["measure_capability"],
+            inference_paths=needs["infer_row"],
             files=self.files(work.layout, *parts),
             report=report,
             **self.settings(work, *parts),
