@@ -31,12 +31,15 @@ INPUTS = {
 _READ = tuple(
     f"results.{name}"
     for name in (
+        "agreement",
         "answer",
+        "demands",
         "external",
         "findings",
         "header",
         "intervals",
         "latex",
+        "leave_out",
         "means",
         "populations",
         "publishing",
