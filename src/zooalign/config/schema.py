@@ -132,7 +132,10 @@ class Config(Closed):
             "alignment",
             "capability",
             "capability_alignment",
+            "cycle_direction",
+            "layer_profile",
             "metric_agreement",
+            "neighbours",
             "populations",
             "solved_bins",
             "solved_tasks",
@@ -140,7 +143,8 @@ class Config(Closed):
         description="Tables to write.",
     )
     figures: tuple[str, ...] = Field(
-        default=("heat_map", "metric_agreement", "scatter"), description="Figures to draw."
+        default=("heat_map", "layer_map", "layer_profile", "metric_agreement", "scatter"),
+        description="Figures to draw.",
     )
     weights: Literal["keep", "temp"] = Field(
         default="keep",
