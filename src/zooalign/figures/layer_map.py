@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,15 +36,15 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
     limits = min(0.0, float(known.min())), float(known.max())
     with _drawing.style():
         figure = _drawing.new_figure(7.6, 4.3)
-        for place, (one, which) in enumerate(zip(maps, ("highest pair", "median pair"), strict=False)):
-            axes = figure.add_axes((0.075 + 0.445 * place, 0.13, 0.36, 0.6))
-            mesh = _draw(axes, one, limits)
-            axes.set_title(
-                f"{which}: {one.score:.4f}\nbest: {one.name_x} and {one.name_y}", fontsize=8, pad=6, linespacing=1.3
-            )
-        bar = figure.colorbar(mesh, cax=figure.add_axes((0.905, 0.13, 0.018, 0.6)))
+        panels = [figure.add_axes((0.075 + 0.445 * place, 0.13, 0.36, 0.6)) for place in range(len(maps))]
+        meshes = [_draw(axes, one, limits) for axes, one in zip(panels, maps, strict=True)]
+        for axes, one, which in zip(panels, maps, ("highest pair", "median pair"), strict=False):
+            best = f"{which}: {one.score:.4f}\nbest: {one.name_x} and {one.name_y}"
+            axes.set_title(best, fontsize=8, pad=6, linespacing=1.3)
+        bar = figure.colorbar(meshes[0], cax=figure.add_axes((0.905, 0.13, 0.018, 0.6)))
         bar.outline.set_visible(False)
-        bar.set_label(f"{findings.metric}: {quantity(findings.metric, findings.k)}", fontsize=7.5)
+        label = f"{findings.metric}: {quantity(findings.metric, findings.k)}"
+        bar.set_label(textwrap.fill(label, 36), fontsize=7.5)
         bar.ax.tick_params(labelsize=7)
         figure.text(0.02, 0.975, title, fontsize=12, weight="bold", va="top")
         about = (
