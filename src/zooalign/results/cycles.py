@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zooalign.results.frames import where
+from zooalign.results.layers import ACROSS
 from zooalign.results.leave_out import standard_error
 from zooalign.results.means import trained
 
@@ -86,32 +86,32 @@ def cycles(findings: Findings, dataset: str) -> tuple[list[Lean], list[Summary]]
 
     The difference of a sample is of terms at two pairs of best layers: each direction is taken at its own.
     """
-    rows = where(findings.alignment, "dataset", dataset)
-    ks = [{int(k) for k in where(rows, "metric", metric)["k"]} for metric in (BACK_IN_X, BACK_IN_Y)]
     released = {*trained(findings.models, "vision"), *trained(findings.models, "language")}
     family = dict(zip(findings.models["id"], findings.models["family"], strict=True))
     leans: list[Lean] = []
+    totals: dict[int, np.ndarray] = {}
+    for by_pair in findings.arrays_of(dataset, "terms", (BACK_IN_X, BACK_IN_Y)):
+        for (comparison, *pair), terms in by_pair.items():
+            for k in sorted(k for metric, k in terms if metric == BACK_IN_X and (BACK_IN_Y, k) in terms):
+                out_x, out_y = terms[BACK_IN_Y, k].astype(float), terms[BACK_IN_X, k].astype(float)
+                one = _lean(comparison, (pair[0], pair[1]), k, out_x, out_y, released)
+                leans.append(one)
+                if one.released and comparison == ACROSS:
+                    totals[k] = totals.get(k, 0.0) + (out_x - out_y)
+    leans.sort(key=lambda one: (one.k, one.comparison, one.x, one.y))
     summaries: list[Summary] = []
-    for k in sorted(ks[0] & ks[1]):
-        for comparison in sorted(set(rows["comparison"]), reverse=True):
-            out_x, out_y = (findings.terms(dataset, metric, k, comparison) for metric in (BACK_IN_Y, BACK_IN_X))
-            pairs = sorted(set(out_x) & set(out_y))
-            here = [_lean(comparison, pair, k, out_x[pair], out_y[pair], released) for pair in pairs]
-            leans += here
-            chosen = [one for one in here if one.released]
-            if comparison == "vision-language" and chosen:
-                terms = sum(out_x[one.x, one.y].astype(float) - out_y[one.x, one.y] for one in chosen) / len(chosen)
-                of = [(family[one.x], family[one.y]) for one in chosen]
-                summaries.append(_summary(chosen, np.asarray(terms), of))
+    for k, total in sorted(totals.items()):
+        chosen = [one for one in leans if one.released and one.comparison == ACROSS and one.k == k]
+        of = [(family[one.x], family[one.y]) for one in chosen]
+        summaries.append(_summary(chosen, total / len(chosen), of))
     return leans, summaries
 
 
 def _lean(
     comparison: str, pair: tuple[str, str], k: int, out_x: np.ndarray, out_y: np.ndarray, released: set[str]
 ) -> Lean:
-    means = float(out_x.mean(dtype=float)), float(out_y.mean(dtype=float))
-    error = _error(out_x.astype(float) - out_y)
-    return Lean(comparison, *pair, k, len(out_x), *means, error, released.issuperset(pair))
+    means = float(out_x.mean()), float(out_y.mean())
+    return Lean(comparison, *pair, k, len(out_x), *means, _error(out_x - out_y), released.issuperset(pair))
 
 
 def _summary(leans: list[Lean], terms: np.ndarray, families: list[tuple[str, str]]) -> Summary:

@@ -153,7 +153,7 @@ def verdicts(findings: Findings, datasets: Sequence[str]) -> list[Verdict]:
 def _checked(findings: Findings, dataset: str, asked: Sequence[Demand]) -> list[Verdict]:
     counts: dict[tuple[str, int], Verdict] = {}
     wanted = {side.metric for demand in asked for side in (demand.left, demand.right)}
-    for by_pair in findings.matrices_of(dataset, wanted):
+    for by_pair in findings.arrays_of(dataset, "matrix", wanted):
         for (comparison, _, _), scores in by_pair.items():
             for place, demand in enumerate(asked):
                 left, right = (scores.get((side.metric, side.k)) for side in (demand.left, demand.right))

@@ -134,18 +134,18 @@ class Findings:
 
         return read_arrays(self._rows_of(dataset), "terms", metric, k, comparison)
 
-    def matrices_of(
-        self, dataset: str, wanted: Collection[str]
+    def arrays_of(
+        self, dataset: str, column: str, wanted: Collection[str]
     ) -> Iterator[dict[tuple[str, str, str], dict[tuple[str, int], np.ndarray]]]:
-        """Scores of all layer pairs under some metrics, flat, by (comparison, x, y) and then (metric, k).
+        """Layer scores ("matrix") or terms ("terms") under some metrics, flat, by (comparison, x, y), then (metric, k).
 
         One dict per row file: a pair has all its metrics in one file, and only one file is in memory.
         """
         from zooalign.results.read import read_metrics
 
         for path in self._rows_of(dataset):
-            table = read_metrics(path, "matrix", wanted)
-            lists = table["matrix"].combine_chunks()
+            table = read_metrics(path, column, wanted)
+            lists = table[column].combine_chunks()
             values, ends = lists.values.to_numpy(), lists.offsets.to_numpy()
             names = [table[name].to_pylist() for name in ("comparison", "model_x", "model_y", "metric", "k")]
             found: dict[tuple[str, str, str], dict[tuple[str, int], np.ndarray]] = {}
