@@ -31,8 +31,9 @@ INPUTS = {
 _READ = tuple(
     f"results.{name}"
     for name in (
-        "answer", "correlation", "external", "findings", "fits", "header", "inference", "intervals", "latex", "means", "partial",
-        "populations", "publishing", "questions", "read", "resampling", "slopes", "solved",
+        "agreement", "answer", "correlation", "cycles", "demands", "external", "findings", "fits", "header",
+        "inference", "intervals", "latex", "layers", "leave_out", "means", "neighbours", "partial", "populations",
+        "publishing", "questions", "read", "resampling", "slopes", "solved",
     )
 )  # fmt: skip
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}

@@ -121,6 +121,19 @@ def draw_lack(path_without_suffix: Path | str, title: str, lacks: str) -> list[P
         return save(figure, path_without_suffix)
 
 
+def ink_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever stands out from a colour (relative luminance, WCAG).
+
+    Examples
+    --------
+    >>> ink_on((1.0, 1.0, 0.8, 1.0)), ink_on((0.1, 0.0, 0.3, 1.0))
+    ('black', 'white')
+    """
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "black" if luminance > 0.179 else "white"
+
+
 def name_points(
     axes: Axes,
     points: Sequence[tuple[float, float, str]],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -144,6 +144,25 @@ class Findings:
         from zooalign.results.read import read_arrays
 
         return read_arrays(self._rows_of(dataset), "terms", metric, k, comparison)
+
+    def arrays_of(
+        self, dataset: str, column: str, wanted: Collection[str]
+    ) -> Iterator[dict[tuple[str, str, str], dict[tuple[str, int], np.ndarray]]]:
+        """Layer scores ("matrix") or terms ("terms") under some metrics, flat, by (comparison, x, y), then (metric, k).
+
+        One dict per row file: a pair has all its metrics in one file, and only one file is in memory.
+        """
+        from zooalign.results.read import read_metrics
+
+        for path in self._rows_of(dataset):
+            table = read_metrics(path, column, wanted)
+            lists = table[column].combine_chunks()
+            values, ends = lists.values.to_numpy(), lists.offsets.to_numpy()
+            names = [table[name].to_pylist() for name in ("comparison", "model_x", "model_y", "metric", "k")]
+            found: dict[tuple[str, str, str], dict[tuple[str, int], np.ndarray]] = {}
+            for i, (comparison, x, y, metric, k) in enumerate(zip(*names, strict=True)):
+                found.setdefault((comparison, x, y), {})[metric, k] = values[ends[i] : ends[i + 1]]
+            yield found
 
     def _rows_of(self, dataset: str) -> list[Path]:
         return [path for path in self.row_paths if path.parent.name == dataset]

@@ -151,6 +151,33 @@ def read_arrays(
     return found
 
 
+def read_metrics(path: Path, column: str, wanted: Iterable[str]) -> pa.Table:
+    """The lines of some metrics in one row file, with one heavy column: all that is wanted of a file in one pass.
+
+    Returns
+    -------
+    pyarrow Table
+        model_x, model_y, comparison, metric, k and `column` ("matrix" or "terms").
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read, or changed since it was written.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    _check_unchanged(path)
+    names = ["model_x", "model_y", "comparison", "metric", "k", column]
+    chosen = pc.field("metric").isin(sorted(wanted))
+    try:
+        return pq.read_table(path, columns=names, filters=chosen, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        said = " ".join(str(error).split())
+        raise StoreError(f"{path}: not a table of alignment ({said}). {_AGAIN}", path) from error
+
+
 def _light() -> list[str]:
     return [name for name in table_schema().names if name not in ("matrix", "terms")]
 
