@@ -21,7 +21,7 @@ PROBES = {("measure_capability", f"shapes/{m}") for m in VISION}
 SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other rows hold its pairs
 TABLES = {
     ("make_tables", name)
-    for name in ("alignment", "capability", "capability_alignment", "populations", "solved_tasks")
+    for name in ("alignment", "capability", "capability_alignment", "matrix", "populations", "solved_tasks")
 }
 FIGURES = {("make_figures", "heat_map/synthetic")}
 RESULTS = TABLES | FIGURES
@@ -59,11 +59,13 @@ DUE = {
     "results.intervals": RESULTS,
     "results.read": RESULTS,
     "results.solved": RESULTS,
+    "results.matrix": RESULTS,
     "results.means": RESULTS,
     "results.populations": RESULTS,
     "tables.alignment": {("make_tables", "alignment")},
     "tables.capability": {("make_tables", "capability")},
     "tables.capability_alignment": {("make_tables", "capability_alignment")},
+    "tables.matrix": {("make_tables", "matrix")},
     "tables.populations": {("make_tables", "populations")},
     "tables.solved_tasks": {("make_tables", "solved_tasks")},
     "figures._drawing": FIGURES,

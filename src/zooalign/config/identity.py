@@ -37,6 +37,7 @@ _READ = tuple(
         "header",
         "intervals",
         "latex",
+        "matrix",
         "means",
         "populations",
         "publishing",

@@ -128,7 +128,15 @@ class Config(Closed):
         description="Sources by trust, where a capability of a model has several values; `measured` is the sweep.",
     )
     tables: tuple[str, ...] = Field(
-        default=("alignment", "capability", "capability_alignment", "populations", "solved_bins", "solved_tasks"),
+        default=(
+            "alignment",
+            "capability",
+            "capability_alignment",
+            "matrix",
+            "populations",
+            "solved_bins",
+            "solved_tasks",
+        ),
         description="Tables to write.",
     )
     figures: tuple[str, ...] = Field(default=("heat_map", "scatter"), description="Figures to draw.")
