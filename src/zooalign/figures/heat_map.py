@@ -82,9 +82,9 @@ def make(
     Notes
     -----
     Models stand by modality and family, families and models that are alike side by side, interventions and
-    random controls last (`results.matrix.ordered`). A cell without a score is hatched, never coloured as a low one. Colours follow the square
-    root of the score where none is negative: within a modality scores are several times higher, and a
-    linear scale would hide the differences between modalities.
+    random controls last (`results.matrix.ordered`). A cell without a score is hatched, never coloured as a
+    low one. Colours follow the square root of the score where none is negative: within a modality scores are
+    several times higher, and a linear scale would hide the differences between modalities.
     """
     check_models(models)
     rows = select(alignment, options.dataset, options.metric, options.k)
@@ -300,7 +300,7 @@ def _families(axes: Axes, blocks: list[Block]) -> None:
             fontsize=_family_size(n, len(block.models)),
             style=style,
         )
-        if 0 < start:
+        if start > 0:
             gap_pt = 1.6 if n <= 60 else 0.8
             axes.axhline(start, color="white", lw=gap_pt, zorder=3)
             axes.axvline(start, color="white", lw=gap_pt, zorder=3)
