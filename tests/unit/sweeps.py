@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -140,16 +139,3 @@ def _write_record(folder: Path, name: str, model: str, unit: str, value: float) 
               "digest": f"{name}{model}{value}"}  # fmt: skip
     path.write_text(json.dumps(record))
     return path
-
-
-def samples(groups: Sequence[str | None], sources: Sequence[str]) -> Any:
-    """Samples of a dataset as results read them."""
-    from types import SimpleNamespace
-
-    return SimpleNamespace(groups=list(groups), sources=list(sources))
-
-
-def random_terms(seed: int = 0) -> Callable[[ModelSpec, ModelSpec, float], np.ndarray]:
-    """Terms of 64 samples that differ from pair to pair."""
-    generator = np.random.default_rng(seed)
-    return lambda x, y, score: generator.random(64, dtype=np.float32)

@@ -21,7 +21,10 @@ PROBES = {("measure_capability", f"shapes/{m}") for m in VISION}
 SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other rows hold its pairs
 TABLES = {
     ("make_tables", name)
-    for name in ("alignment", "capability", "capability_alignment", "matrix", "populations", "solved_tasks")
+    for name in (
+        "alignment", "capability", "capability_alignment", "domain_strata", "matrix", "populations", "provenance",
+        "solved_tasks",
+    )
 }
 FIGURES = {("make_figures", "heat_map/synthetic")}
 RESULTS = TABLES | FIGURES
@@ -61,10 +64,16 @@ DUE = {
     "results.solved": RESULTS,
     "results.matrix": RESULTS,
     "results.means": RESULTS,
+    "results.artefacts": RESULTS,
+    "results.strata": RESULTS,
+    "results.tasks": RESULTS,
+    "results.vision_families": RESULTS,
     "results.populations": RESULTS,
     "tables.alignment": {("make_tables", "alignment")},
     "tables.capability": {("make_tables", "capability")},
     "tables.capability_alignment": {("make_tables", "capability_alignment")},
+    "tables.domain_strata": {("make_tables", "domain_strata")},
+    "tables.provenance": {("make_tables", "provenance")},
     "tables.matrix": {("make_tables", "matrix")},
     "tables.populations": {("make_tables", "populations")},
     "tables.solved_tasks": {("make_tables", "solved_tasks")},

@@ -32,6 +32,7 @@ _READ = tuple(
     f"results.{name}"
     for name in (
         "answer",
+        "artefacts",
         "external",
         "findings",
         "header",
@@ -43,6 +44,9 @@ _READ = tuple(
         "publishing",
         "read",
         "solved",
+        "strata",
+        "tasks",
+        "vision_families",
     )
 )
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}

@@ -132,14 +132,18 @@ class Config(Closed):
             "alignment",
             "capability",
             "capability_alignment",
+            "domain_strata",
             "matrix",
             "populations",
+            "provenance",
             "solved_bins",
             "solved_tasks",
         ),
         description="Tables to write.",
     )
-    figures: tuple[str, ...] = Field(default=("heat_map", "scatter"), description="Figures to draw.")
+    figures: tuple[str, ...] = Field(
+        default=("heat_map", "language_alignment", "scatter", "task_alignment"), description="Figures to draw."
+    )
     weights: Literal["keep", "temp"] = Field(
         default="keep",
         description="Whether fetched weights stay, or are removed after the last job of the sweep that reads them.",

@@ -103,9 +103,7 @@ class Findings:
     @property
     def shown(self) -> ShownAlignment:
         """Which alignment tables show."""
-        return ShownAlignment(
-            metric=self.metric, k=self.k, symmetric=self.symmetric, datasets=self.sweep.datasets()
-        )
+        return ShownAlignment(metric=self.metric, k=self.k, symmetric=self.symmetric, datasets=self.sweep.datasets())
 
     @cached_property
     def alignment(self) -> pd.DataFrame:
