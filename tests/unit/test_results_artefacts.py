@@ -76,9 +76,13 @@ def test_totals_add_up_and_the_bytes_repeat(found, tmp_path):
     "content", [b"", b"\xff\xfe\x00", b"[1, 2]", b'{"attributes": 3, "stamp": [], "sha256": 7}', None]
 )
 def test_damaged_files_leave_fields_empty(found, content):
-    places = [found.layout.weights("cnn_a") / "weights.json",
-              found.layout.features("pictures", "cnn_a") / "zarr.json", found.layout.benchmark("fetch_weights", "cnn_a"),
-              found.row_paths[0].with_name("cnn_a.receipt.json")]  # fmt: skip
+    layout = found.layout
+    places = [
+        layout.weights("cnn_a") / "weights.json",
+        layout.features("pictures", "cnn_a") / "zarr.json",
+        layout.benchmark("fetch_weights", "cnn_a"),
+        found.row_paths[0].with_name("cnn_a.receipt.json"),
+    ]
     for place in places:
         place.unlink() if content is None else place.write_bytes(content)
     by_item = {(a.rule, a.model): a for a in artefacts(found)}

@@ -68,8 +68,8 @@ def _datasets(findings: Findings) -> Iterator[Artefact]:
                 "build_dataset",
                 dataset,
                 **_cost(findings, folder, "build_dataset", dataset),
-                **_made(record)
-                | {"versions": _joined(object_in(record, "packages")), "digest": _text(record, "digest")},
+                versions=_joined(object_in(record, "packages")),
+                digest=_text(record, "digest"),
                 licence=", ".join(map(str, object_in(record, "licences"))),
             )
 

@@ -64,9 +64,7 @@ def read_row_file(path: Path) -> pa.Table:
         whole = is_whole(table)
         table = _typed(table, path, schema.names)
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path
-        ) from error
+        raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path) from error
     _check_values(table, path)
     if not whole:
         raise StoreError(f"{path}: its content changed since it was written. {_AGAIN}", path)
@@ -89,11 +87,14 @@ def read_light_rows(path: Path) -> pd.DataFrame:
         light = pq.ParquetFile(path, page_checksum_verification=True).read(columns=_light())
         table = _typed(light, path, _light())
     except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path
-        ) from error
+        raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path) from error
     _check_values(table, path)
     return table.to_pandas()
+
+
+def no_rows() -> pd.DataFrame:
+    """What :func:`read_light_rows` gives of a row without lines."""
+    return table_schema().empty_table().select(_light()).to_pandas()
 
 
 def read_arrays(

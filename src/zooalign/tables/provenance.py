@@ -38,8 +38,8 @@ _COLUMNS = (
 )
 _NOTES = (
     "Time and memory are those of the last job of each artefact, as Snakemake's benchmark files have them; a job "
-    "that only added to a row or continued an earlier one took less than the whole. Without a benchmark file they are "
-    "empty, and no part of a total.",
+    "that only added to a row or continued an earlier one took less than the whole. Without a benchmark file they "
+    "are empty, and no part of a total.",
     "Tables and figures are not listed: they are made with this one.",
     "The table is made again when a score or a capability changes. Jobs that ran again with the same result do not "
     "make it again; `snakemake -R make_tables` does.",
