@@ -112,12 +112,10 @@ class Findings:
         """One line per pair, dataset, metric and k, without layer matrices and terms."""
         import pandas as pd
 
-        from zooalign.results.read import no_rows, read_light_rows
+        from zooalign.results.read import read_light_rows
 
         parts = [read_light_rows(path) for path in self.row_paths]
-        # An empty part would change the types of columns.
-        whole = [part for part in parts if len(part)] or [*parts[:1], no_rows()][:1]
-        return pd.concat(whole, ignore_index=True)
+        return pd.concat([p for p in parts if len(p)] or parts[:1], ignore_index=True)
 
     def matrices(self, dataset: str, metric: str, k: int, comparison: str) -> dict[tuple[str, str], np.ndarray]:
         """Scores of all layer pairs, (layers of x, layers of y) each, by pair of models (float32; k = 0 for none)."""

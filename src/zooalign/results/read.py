@@ -92,11 +92,6 @@ def read_light_rows(path: Path) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def no_rows() -> pd.DataFrame:
-    """What :func:`read_light_rows` gives of a row without lines."""
-    return table_schema().empty_table().select(_light()).to_pandas()
-
-
 def read_arrays(
     paths: Iterable[Path], column: str, metric: str, k: int, comparison: str
 ) -> dict[tuple[str, str], np.ndarray]:
