@@ -129,17 +129,26 @@ def test_every_pair_has_its_value_in_its_cell_twice(drawn):
         assert cells[j + 0.5, i + 0.5] == cells[i + 0.5, j + 0.5] == expected
 
 
-def test_models_stand_by_modality_and_mean_with_controls_marked(drawn):
-    tables = sweep()
-    axes = drawn(heat_map, tables).axes[0]
+def test_models_stand_by_modality_and_family_with_controls_marked_and_last(drawn):
+    language = LANGUAGE | {"gemma3_270m_noise": 1.3}
+    axes = drawn(heat_map, sweep(language=language)).axes[0]
     names = [t.get_text() for t in axes.get_yticklabels()]
     assert set(names[:4]) == set(VISION[:4])
+    assert abs(names.index("efficientnet_lite0") - names.index("efficientnet_lite1")) == 1
     assert names[4] == "random_resnet50 †"
-    assert names[-1] == "random_smollm2 †"
-    cross = tables[0][tables[0]["comparison"] == "vision-language"]
-    trained = cross[cross["model_y"] != "random_smollm2"].groupby("model_x")["score"].mean()
-    assert trained[names[:4]].is_monotonic_decreasing
+    assert names[-2:] == ["gemma3_270m_noise ‡", "random_smollm2 †"]
     assert {t.get_style() for t in axes.get_yticklabels() if "†" in t.get_text()} == {"italic"}
+
+
+def test_every_family_has_its_name_beside_the_middle_of_its_rows(drawn):
+    figure = drawn(heat_map, sweep())
+    axes = figure.axes[0]
+    names = [t.get_text() for t in axes.get_yticklabels()]
+    beside = {t.get_text(): t.get_position()[1] for t in axes.texts if t.get_position()[0] > len(names)}
+    assert beside["efficien"] == (names.index("efficientnet_lite0") + names.index("efficientnet_lite1") + 1) / 2
+    assert beside["minil"] == names.index("minilm_l6") + 0.5
+    assert set(beside) >= {"random controls †", "open_nsf", "gemma", "textg"}
+    assert_readable(figure)
 
 
 def test_colours_follow_the_scores_and_the_diagonal_has_none(drawn):

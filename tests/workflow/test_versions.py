@@ -20,10 +20,7 @@ ROWS = {("align_row", f"synthetic/{m}") for m in ALL}
 PROBES = {("measure_capability", f"shapes/{m}") for m in VISION}
 SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other rows hold its pairs
 NULLS = {("infer_row", name) for _, name in SCORES}
-TABLES = {
-    ("make_tables", name)
-    for name in ("alignment", "capability", "capability_alignment", "populations", "solved_tasks")
-}
+TABLES = {("make_tables", name) for name in Config.model_fields["tables"].default}
 FIGURES = {("make_figures", "heat_map/synthetic")}
 RESULTS = TABLES | FIGURES
 FROM_INDEXES = INDEXES | SCORES | NULLS | RESULTS
@@ -82,10 +79,19 @@ DUE = {
     "results.leave_out": RESULTS,
     "results.means": RESULTS,
     "results.neighbours": RESULTS,
+    "results.matrix": RESULTS,
+    "results.means": RESULTS,
+    "results.artefacts": RESULTS,
+    "results.strata": RESULTS,
+    "results.tasks": RESULTS,
+    "results.vision_families": RESULTS,
     "results.populations": RESULTS,
     "tables.alignment": {("make_tables", "alignment")},
     "tables.capability": {("make_tables", "capability")},
     "tables.capability_alignment": {("make_tables", "capability_alignment")},
+    "tables.domain_strata": {("make_tables", "domain_strata")},
+    "tables.provenance": {("make_tables", "provenance")},
+    "tables.matrix": {("make_tables", "matrix")},
     "tables.populations": {("make_tables", "populations")},
     "tables.solved_tasks": {("make_tables", "solved_tasks")},
     "figures._drawing": FIGURES,

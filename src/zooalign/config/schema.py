@@ -153,17 +153,28 @@ class Config(Closed):
             "capability",
             "capability_alignment",
             "cycle_direction",
+            "domain_strata",
             "layer_profile",
+            "matrix",
             "metric_agreement",
             "neighbours",
             "populations",
+            "provenance",
             "solved_bins",
             "solved_tasks",
         ),
         description="Tables to write.",
     )
     figures: tuple[str, ...] = Field(
-        default=("heat_map", "layer_map", "layer_profile", "metric_agreement", "scatter"),
+        default=(
+            "heat_map",
+            "language_alignment",
+            "layer_map",
+            "layer_profile",
+            "metric_agreement",
+            "scatter",
+            "task_alignment",
+        ),
         description="Figures to draw.",
     )
     weights: Literal["keep", "temp"] = Field(

@@ -12,7 +12,9 @@ from zooalign.closed import Closed
 from zooalign.figures import _drawing
 from zooalign.metrics import quantity
 from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, model_rows, n_samples
-from zooalign.results.means import OTHER, mean_over, partners, scores, select
+from zooalign.results.markdown import short
+from zooalign.results.matrix import CONTROLS, INTERVENTIONS, MODALITIES, Block, ordered, square
+from zooalign.results.means import scores, select
 from zooalign.results.read import check_models
 
 if TYPE_CHECKING:
@@ -23,9 +25,8 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 3
+VERSION = 4
 
-_MODALITIES = ("vision", "language")
 # Inches of a cell: the upper limit keeps a small matrix on a page, the lower one a name at 6 points.
 _LARGEST_CELL, _SMALLEST_CELL = 0.42, 0.115
 _SMALLEST_CELL_WITH_VALUE = 0.33
@@ -80,41 +81,24 @@ def make(
 
     Notes
     -----
-    Models stand by modality, in falling order of their mean score with the trained models of the other
-    modality. A cell without a score is hatched, never coloured as a low one. Colours follow the square
-    root of the score where none is negative: within a modality scores are several times higher, and a
-    linear scale would hide the differences between modalities.
+    Models stand by modality and family, families and models that are alike side by side, interventions and
+    random controls last (`results.matrix.ordered`). A cell without a score is hatched, never coloured as a
+    low one. Colours follow the square root of the score where none is negative: within a modality scores are
+    several times higher, and a linear scale would hide the differences between modalities.
     """
-    import numpy as np
-
     check_models(models)
     rows = select(alignment, options.dataset, options.metric, options.k)
     pair_scores = scores(rows, options.symmetric)
-    names = order(models, pair_scores)
-    grid = np.array([[pair_scores.get((x, y), np.nan) for y in names] for x in names])
-    np.fill_diagonal(grid, np.nan)
+    blocks = ordered(models, pair_scores)
+    names = [model for block in blocks for model in block.models]
+    grid = square(names, pair_scores)
     with _drawing.style():
-        figure, axes, bar_axes = _layout(names, models)
+        figure, axes, bar_axes = _layout(names, blocks)
         _cells(axes, bar_axes, grid, rows, options)
         _labels(axes, names, models)
+        _families(axes, blocks)
         _titles(figure, axes, grid, rows, options, names, models)
         return _drawing.save(figure, path_without_suffix)
-
-
-def order(models: pd.DataFrame, pair_scores: dict[tuple[str, str], float]) -> list[str]:
-    """Ids by modality, vision first, the highest mean with the other modality first; ties by id."""
-    import math
-
-    ids: list[str] = []
-    for modality in _MODALITIES:
-        here = sorted(models["id"][models["modality"] == modality])
-        # Without the cross-modal comparison, the order within the modality is what there is.
-        side = OTHER[modality] if any(x in here and y not in here for x, y in pair_scores) else modality
-        means = {m: mean_over(m, partners(models, modality, side, pair_scores), pair_scores).value for m in here}
-        # Without any score, last.
-        falling = {m: math.inf if mean is None else -mean for m, mean in means.items()}
-        ids += sorted(here, key=lambda m: (falling[m], m))
-    return ids
 
 
 def _cell_in(n: int) -> float:
@@ -134,22 +118,33 @@ def _label_size(n: int) -> float:
     return min(9.0, max(6.0, _cell_in(n) * 72 * 0.72))
 
 
-def _layout(names: list[str], models: pd.DataFrame) -> tuple[Figure, Axes, Axes]:
+def _family_size(n: int, rows: int) -> float:
+    """Font size of a family's name: larger than those of models where it has room beside its rows."""
+    return max(_label_size(n), min(9.0, _cell_in(n) * rows * 72 * 0.6))
+
+
+def _layout(names: list[str], blocks: list[Block]) -> tuple[Figure, Axes, Axes]:
     """Make a square of cells with room for the longest name on two sides, fixed in inches."""
     n = len(names)
     side = max(_cell_in(n) * n, 1.5)
     # 0.62 em is a wide letter's width in DejaVu Sans; long names at 6 points need less than at 9.
     margin = max(len(name) for name in names) * _label_size(n) * 0.62 / 72 + 0.35
+    families = max(len(_block_name(b)) * _family_size(n, len(b.models)) for b in blocks) * 0.62 / 72 + 0.25
     bar_side = min(max(side, 2.6), 5.0)
     # Names that stand at 45 degrees reach less far down.
     top, bottom, right = 0.9 * _scale(n), margin * (0.75 if _slanted(n) else 1.0) + 0.25, 1.8
     bottom = max(bottom, bar_side - side + 0.4)
-    width = max(margin + side + right, 6.2)
+    width = max(margin + side + families + right, 6.2)
     height = top + side + bottom
     figure = _drawing.new_figure(width, height)
     axes = figure.add_axes((margin / width, bottom / height, side / width, side / height))
     bar = figure.add_axes(
-        ((margin + side + 0.62) / width, (bottom + side - bar_side) / height, 0.16 / width, bar_side / height)
+        (
+            (margin + side + families + 0.62) / width,
+            (bottom + side - bar_side) / height,
+            0.16 / width,
+            bar_side / height,
+        )
     )
     return figure, axes, bar
 
@@ -194,7 +189,7 @@ def _cells(axes: Axes, bar_axes: Axes, grid: np.ndarray, rows: pd.DataFrame, opt
         for i, j in zip(*np.nonzero(np.isfinite(grid)), strict=True):
             value = float(grid[i, j])
             ink = _ink(colours(float(norm(value))))
-            axes.text(j + 0.5, i + 0.5, _short(value), ha="center", va="center", fontsize=size, color=ink)
+            axes.text(j + 0.5, i + 0.5, short(value), ha="center", va="center", fontsize=size, color=ink)
     axes.set(xlim=(0, n), ylim=(n, 0))
     bar = axes.figure.colorbar(mesh, cax=bar_axes)
     bar.outline.set_visible(False)
@@ -210,7 +205,7 @@ def _mark_chance(bar_axes: Axes, rows: pd.DataFrame) -> None:
     level = float(chance.iloc[0])
     bar_axes.axhline(level, color=_drawing.VERMILION, lw=2)
     bar_axes.annotate(
-        f"chance\n{_short(level)}",
+        f"chance\n{short(level)}",
         (0, level),
         xycoords=("axes fraction", "data"),
         xytext=(-4, 0),
@@ -221,17 +216,6 @@ def _mark_chance(bar_axes: Axes, rows: pd.DataFrame) -> None:
         linespacing=1.0,
         color=_drawing.VERMILION,
     )
-
-
-def _short(value: float) -> str:
-    """Three decimals without the leading zero.
-
-    Examples
-    --------
-    >>> _short(0.1234), _short(-0.02), _short(1.0)
-    ('.123', '-.020', '1.00')
-    """
-    return f"{value:.2f}" if abs(value) >= 0.9995 else f"{value:.3f}".replace("0.", ".", 1)
 
 
 def _ink(colour: tuple[float, ...]) -> str:
@@ -265,7 +249,7 @@ def _labels(axes: Axes, names: list[str], models: pd.DataFrame) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     start = 0
-    for kind in _MODALITIES:
+    for kind in MODALITIES:
         count = sum(modality[name] == kind for name in names)
         if count:
             line = {"color": _drawing.INK, "lw": 1.2, "clip_on": False}
@@ -289,6 +273,39 @@ def _labels(axes: Axes, names: list[str], models: pd.DataFrame) -> None:
         if 0 < start < n:
             axes.axhline(start, color="white", lw=4, zorder=3)
             axes.axvline(start, color="white", lw=4, zorder=3)
+
+
+def _block_name(block: Block) -> str:
+    marks = {INTERVENTIONS: f" {INTERVENTION_MARK}", CONTROLS: f" {CONTROL_MARK}"}
+    return block.name + marks.get(block.name, "")
+
+
+def _families(axes: Axes, blocks: list[Block]) -> None:
+    """A bracket with its name beside the rows of every family, and thin gaps between the families in the matrix."""
+    n = sum(len(block.models) for block in blocks)
+    width_in = axes.get_position().width * _drawing.whole_figure(axes).get_figwidth()
+    gap = 0.07 / width_in * n  # in cells
+    start = 0
+    for block in blocks:
+        end = start + len(block.models)
+        look = {"color": _drawing.GREY if block.name in (INTERVENTIONS, CONTROLS) else _drawing.INK, "clip_on": False}
+        x, tip, inset = n + gap, n + 0.4 * gap, min(0.12, 0.01 * n)
+        axes.plot([tip, x, x, tip], [start + inset] * 2 + [end - inset] * 2, lw=1.0, **look)
+        style = "italic" if block.name in (INTERVENTIONS, CONTROLS) else "normal"
+        axes.text(
+            n + 1.8 * gap,
+            (start + end) / 2,
+            _block_name(block),
+            va="center",
+            fontsize=_family_size(n, len(block.models)),
+            style=style,
+        )
+        if start > 0:
+            gap_pt = 1.6 if n <= 60 else 0.8
+            axes.axhline(start, color="white", lw=gap_pt, zorder=3)
+            axes.axvline(start, color="white", lw=gap_pt, zorder=3)
+        start = end
+    axes.set(xlim=(0, n), ylim=(n, 0))
 
 
 def _titles(

@@ -54,6 +54,19 @@ def number(value: Any) -> str:
     return "" if is_absent(value) else f"{value:.4f}"
 
 
+def short(value: Any) -> str:
+    """Three decimals without the leading zero; an empty cell where there is no value.
+
+    Examples
+    --------
+    >>> short(0.1234), short(-0.02), short(1.0), short(None)
+    ('.123', '-.020', '1.00', '')
+    """
+    if is_absent(value):
+        return ""
+    return f"{value:.2f}" if abs(value) >= 0.9995 else f"{value:.3f}".replace("0.", ".", 1)
+
+
 def with_error(value: Any, error: Any) -> str:
     """A value with its standard error, where there is one.
 
