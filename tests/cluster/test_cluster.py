@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from ..workflow.conftest import tiny_vit
+from ..workflow.conftest import RESULTS, tiny_vit
 from . import drills
 from . import slurm as daemons
 from .checkouts import PARTITIONS, ClusterCheckout
@@ -20,14 +20,6 @@ from .slurm import GPU_NODES, Slurm
 pytestmark = [pytest.mark.cluster, pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SAMPLES = 64
-RESULTS = {
-    "make_table_alignment": 1,
-    "make_table_capability": 1,
-    "make_table_capability_alignment": 1,
-    "make_table_populations": 1,
-    "make_table_solved_tasks": 1,
-    "make_figure": 1,
-}
 # Less than an extraction takes, more than half of it.
 MEM_MB = 450
 

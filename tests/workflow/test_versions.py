@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import zooalign
+from zooalign.config.schema import Config
 from zooalign.config.sweep import load_sweep, read_config
 from zooalign.layout import Layout
 from zooalign.workflow.work import Work
@@ -19,10 +20,7 @@ INDEXES = {("index_features", f"synthetic/{m}") for m in ALL}
 ROWS = {("align_row", f"synthetic/{m}") for m in ALL}
 PROBES = {("measure_capability", f"shapes/{m}") for m in VISION}
 SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other rows hold its pairs
-TABLES = {
-    ("make_tables", name)
-    for name in ("alignment", "capability", "capability_alignment", "populations", "solved_tasks")
-}
+TABLES = {("make_tables", name) for name in Config.model_fields["tables"].default}
 FIGURES = {("make_figures", "heat_map/synthetic")}
 RESULTS = TABLES | FIGURES
 FROM_INDEXES = INDEXES | SCORES | RESULTS
@@ -54,9 +52,13 @@ DUE = {
     "metrics.mutual_knn": SCORES | RESULTS,
     "capability.linear_probe": PROBES | RESULTS,
     "capability._record": PROBES | RESULTS,
+    "results.answer": RESULTS,
     "results.external": RESULTS,
     "results.findings": RESULTS,
+    "results.header": RESULTS,
     "results.intervals": RESULTS,
+    "results.latex": RESULTS,
+    "results.publishing": RESULTS,
     "results.read": RESULTS,
     "results.solved": RESULTS,
     "results.means": RESULTS,
@@ -65,6 +67,7 @@ DUE = {
     "tables.capability": {("make_tables", "capability")},
     "tables.capability_alignment": {("make_tables", "capability_alignment")},
     "tables.populations": {("make_tables", "populations")},
+    "tables.solved_bins": {("make_tables", "solved_bins")},
     "tables.solved_tasks": {("make_tables", "solved_tasks")},
     "figures._drawing": FIGURES,
     "figures.heat_map": FIGURES,
