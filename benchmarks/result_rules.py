@@ -179,7 +179,7 @@ def make(of: Sweep, kind: str, name: str, folder: Path) -> None:
 
 def main() -> None:
     """Write the sweep unless it is there, make every result in a process of its own, and print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--vision", type=int, default=78)
     parser.add_argument("--language", type=int, default=75)
@@ -191,7 +191,8 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         of = sweep(folder, options.vision, options.language)
         if options.one:
-            make(of, *options.one, folder / options.one[0])
+            kind, name = options.one
+            make(of, kind, name, folder / kind)
             return
         if not (folder / "written").exists():
             begin = time.perf_counter()

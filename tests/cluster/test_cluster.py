@@ -7,7 +7,7 @@ import shutil
 import pytest
 import yaml
 
-from ..workflow.conftest import tiny_vit
+from ..workflow.conftest import RESULTS, tiny_vit
 from . import drills
 from . import slurm as daemons
 from .checkouts import PARTITIONS, ClusterCheckout
@@ -20,14 +20,6 @@ from .slurm import GPU_NODES, Slurm
 pytestmark = [pytest.mark.cluster, pytest.mark.workflow, pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SAMPLES = 64
-RESULTS = {
-    "make_table_alignment": 1,
-    "make_table_capability": 1,
-    "make_table_capability_alignment": 1,
-    "make_table_populations": 1,
-    "make_table_solved_tasks": 1,
-    "make_figure": 1,
-}
 # Less than an extraction takes, more than half of it.
 MEM_MB = 450
 
@@ -71,7 +63,8 @@ def test_the_sweep_equals_the_local_one_bit_by_bit(sweeps, local):
     # What runs a model is a job of its own, small jobs of a rule are one submission (the profile's groups);
     # weights and datasets are fetched where Snakemake runs.
     assert fresh.submissions() == {
-        "extract_features": 3, "index_features": 1, "align_row": 1, "infer_row": 1, "measure_capability": 1, **RESULTS,
+        "extract_features": 3, "index_features": 1, "align_row": 1, "infer_row": 1, "measure_capability": 1,
+        **RESULTS,
     }  # fmt: skip
     (indexing,) = [job for job in jobs if job.rule == "index_features"]
     assert indexing.cpus == 3  # three members side by side
@@ -150,7 +143,8 @@ def test_what_slurm_refuses_is_submitted_again_when_the_rest_has_ended(copied):
     assert "Job violates accounting/QOS policy" in controller.text
     assert "1 item (synthetic/vit_d) did not start" in controller.text
     assert copied.submissions() == {
-        "extract_features": 1, "index_features": 1, "align_row": 1, "infer_row": 1, "measure_capability": 1, **RESULTS,
+        "extract_features": 1, "index_features": 1, "align_row": 1, "infer_row": 1, "measure_capability": 1,
+        **RESULTS,
     }  # fmt: skip
     assert "vit_d" in (copied.folder / "results/tables/capability_alignment.csv").read_text()
 

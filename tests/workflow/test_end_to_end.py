@@ -52,8 +52,9 @@ def default_sweep(tmp_path_factory, request):
     ]
     (checkout.folder / "datasets/rows.yaml").write_text(yaml.safe_dump({"datasets": rows}))
     checkout.first = checkout.snakemake(timeout=3900)
-    checkout.alignment = pd.read_csv(checkout.folder / "results/tables/alignment.csv")
-    checkout.table = pd.read_csv(checkout.folder / "results/tables/capability_alignment.csv").set_index("id")
+    checkout.alignment = pd.read_csv(checkout.folder / "results/tables/alignment.csv", comment="#")
+    table = checkout.folder / "results/tables/capability_alignment.csv"
+    checkout.table = pd.read_csv(table, comment="#").set_index("id")
     return checkout
 
 

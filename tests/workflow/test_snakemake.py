@@ -33,7 +33,7 @@ def planned(checkout, *arguments):
         (["-R", "index_features", "--until", "index_features"], {"index_features": 4}),
         (["-R", "extract_features", "--omit-from", "align_row", "infer_row"],
          {"extract_features": 4, "index_features": 4, "measure_capability": 2}),
-        (["make_tables", "-R", "align_row", "--batch", "make_tables=1/6"],
+        (["make_tables", "-R", "align_row", "--batch", f"make_tables=1/{len(TABLES)}"],
          {"align_row": 4, "make_table_alignment": 1}),
         (["--allowed-rules", "build_dataset"], {}),
         (["make_tables"], {}),

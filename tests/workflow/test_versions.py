@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import zooalign
+from zooalign.config.identity import RESULTS as READ
+from zooalign.config.schema import Config
 from zooalign.config.sweep import load_sweep, read_config
 from zooalign.layout import Layout
 from zooalign.workflow.work import Work
@@ -61,39 +63,8 @@ DUE = {
     "metrics.mutual_knn": SCORES | NULLS | RESULTS,
     "capability.linear_probe": PROBES | RESULTS,
     "capability._record": PROBES | RESULTS,
-    "results.correlation": RESULTS,
-    "results.fits": RESULTS,
-    "results.partial": RESULTS,
-    "results.resampling": RESULTS,
-    "results.slopes": RESULTS,
-    "results.agreement": RESULTS,
-    "results.cycles": RESULTS,
-    "results.demands": RESULTS,
-    "results.external": RESULTS,
-    "results.findings": RESULTS,
-    "results.inference": RESULTS,
-    "results.intervals": RESULTS,
-    "results.read": RESULTS,
-    "results.solved": RESULTS,
-    "results.layers": RESULTS,
-    "results.leave_out": RESULTS,
-    "results.means": RESULTS,
-    "results.neighbours": RESULTS,
-    "results.matrix": RESULTS,
-    "results.means": RESULTS,
-    "results.artefacts": RESULTS,
-    "results.strata": RESULTS,
-    "results.tasks": RESULTS,
-    "results.vision_families": RESULTS,
-    "results.populations": RESULTS,
-    "tables.alignment": {("make_tables", "alignment")},
-    "tables.capability": {("make_tables", "capability")},
-    "tables.capability_alignment": {("make_tables", "capability_alignment")},
-    "tables.domain_strata": {("make_tables", "domain_strata")},
-    "tables.provenance": {("make_tables", "provenance")},
-    "tables.matrix": {("make_tables", "matrix")},
-    "tables.populations": {("make_tables", "populations")},
-    "tables.solved_tasks": {("make_tables", "solved_tasks")},
+    **dict.fromkeys(READ["tables"], RESULTS),
+    **{f"tables.{name}": {("make_tables", name)} for _, name in TABLES},
     "figures._drawing": FIGURES,
     "figures.heat_map": FIGURES,
 }

@@ -302,8 +302,8 @@ def _halves(
         used += sum(len(half) for half in halves)
     if short > _SHORT * used * (x.n_layers + y.n_layers):
         raise MetricError(
-            f"split-half: {short} neighbour lists of length {min(longest or 1, x.k_max, y.k_max)} held fewer than k = {k} of their "
-            f"own half. Build the indexes with k_max above {list_length(k or 1)}."
+            f"split-half: {short} neighbour lists of length {min(longest or 1, x.k_max, y.k_max)} held fewer than "
+            f"k = {k} of their own half. Build the indexes with k_max above {list_length(k or 1)}."
         )
     # An odd sample or group is left out of a split: the halves stand for a little less than n.
     share = used / (splits * x.n)

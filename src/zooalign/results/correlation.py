@@ -165,7 +165,8 @@ def checked(
     kept = np.isfinite(values).all(axis=0)
     if draws is not None:
         kept &= np.isfinite(draws).all(axis=0)
-    order = np.array([i for i in np.lexsort([*errors, *values[::-1], names]) if kept[i]], dtype=int)
+    order = np.lexsort([*errors, *values[::-1], names])
+    order = order[kept[order]]
     if draws is not None:
         draws = draws[:, order] - draws[:, order].mean(axis=0)
     member = np.unique(names[order], return_inverse=True)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -195,7 +195,8 @@ def _searched(name: str, t: np.ndarray, y: np.ndarray, grid: np.ndarray) -> tupl
     ends = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, len(grid) - 1)])
     bend = float(grid[best])
     if ends[0] < ends[1]:
-        refined = minimize_scalar(lambda b: _least_squares(name, t, y, b)[0], bounds=ends, method="bounded")
+        # Its class is made when SciPy is imported: the fields have no types.
+        refined: Any = minimize_scalar(lambda b: _least_squares(name, t, y, b)[0], bounds=ends, method="bounded")
         if refined.fun < losses[best]:
             bend = float(refined.x)
     return bend, _least_squares(name, t, y, bend)[1]

@@ -102,17 +102,29 @@ def read_light_rows(path: Path) -> pd.DataFrame:
     StoreError
         As :func:`read_row_file`; that the file is as it was written is seen by its receipt, where that has a digest.
     """
+    table = read_rows(path, _light())
+    _check_values(table, path, _OPTIONAL, ("score",))
+    return table.to_pandas()
+
+
+def read_rows(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """An alignment row file, all columns or some, as it was written; values are not looked at one by one.
+
+    Raises
+    ------
+    StoreError
+        As :func:`read_light_rows`, but for values.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     _check_unchanged(path)
+    names = columns or table_schema().names
     try:
-        light = pq.ParquetFile(path, page_checksum_verification=True).read(columns=_light())
-        table = _typed(light, path, _light_schema())
+        table = pq.ParquetFile(path, page_checksum_verification=True).read(columns=names)
+        return _typed(table, path, pa.schema([table_schema().field(name) for name in names]))
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path}: not a table of alignment ({' '.join(str(error).split())}). {_AGAIN}", path) from error
-    _check_values(table, path, _OPTIONAL, ("score",))
-    return table.to_pandas()
 
 
 def no_rows() -> pd.DataFrame:
@@ -180,12 +192,6 @@ def read_metrics(path: Path, column: str, wanted: Iterable[str]) -> pa.Table:
 
 def _light() -> list[str]:
     return [name for name in table_schema().names if name not in ("matrix", "terms")]
-
-
-def _light_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([table_schema().field(name) for name in _light()])
 
 
 def _typed(table: pa.Table, path: Path, schema: pa.Schema) -> pa.Table:

@@ -12,7 +12,7 @@ from zooalign.errors import StoreError
 from zooalign.results.frames import where
 from zooalign.results.markdown import number
 from zooalign.results.publishing import Column, Shown, Table
-from zooalign.results.read import read_light_rows, read_row_file
+from zooalign.results.read import read_light_rows, read_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,7 @@ def _parts(frame: pd.DataFrame, row_paths: Sequence[Path]) -> Iterator[pa.Table]
     """Rows with their heavy columns, sorted by `KEY`, one metric at a time so that memory holds few of them."""
     import pyarrow as pa
 
-    whole = pa.concat_tables([table_schema().empty_table(), *(read_row_file(path) for path in row_paths)])
+    whole = pa.concat_tables([table_schema().empty_table(), *(read_rows(path) for path in row_paths)])
     order = whole.select(KEY).to_pandas().sort_values(list(KEY), kind="stable")
     for _, group in order.groupby(list(_BATCH), sort=True):
         yield whole.take(pa.array(group.index.to_numpy()))
