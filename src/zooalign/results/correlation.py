@@ -162,7 +162,7 @@ def checked(
         raise MetricError(f"draws of shape {draws.shape} for {n} models: need (draws, {n}), two draws or more.")
     names = np.unique(np.array(list(families), dtype=str), return_inverse=True)[1]
     values = np.array(table).reshape(len(table), n)
-    kept = np.isfinite(values).all(axis=0)
+    kept = np.asarray(np.isfinite(values).all(axis=0))
     if draws is not None:
         kept &= np.isfinite(draws).all(axis=0)
     order = np.lexsort([*errors, *values[::-1], names])

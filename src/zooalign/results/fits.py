@@ -113,8 +113,8 @@ def shape(
     Both curves are linear but for one number, the rate or the knot, which is searched on a grid and refined; it can
     make a curve straight but not let it bend upwards (saturating). The more complex curve is chosen only if its mean
     squared error is lower than the line's by more than one standard error of the difference over what is left out
-    (Breiman et al. 1984, section 3.4.3, paired). Under a straight line that happens in a few of a hundred samples;
-    see docs/validation.md. Nothing is said of what lies beyond the capabilities measured.
+    (Breiman et al. 1984, section 3.4.3, paired). Under a straight line that happens in 4 to 13 of a hundred
+    samples; see docs/validation.md. Nothing is said of what lies beyond the capabilities measured.
     """
     (x, y), member = checked([capability, alignment], families)[:2]
     n, count = len(x), len(np.unique(member))
@@ -195,7 +195,7 @@ def _searched(name: str, t: np.ndarray, y: np.ndarray, grid: np.ndarray) -> tupl
     ends = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, len(grid) - 1)])
     bend = float(grid[best])
     if ends[0] < ends[1]:
-        # Its class is made when SciPy is imported: the fields have no types.
+        # scipy's result has no types.
         refined: Any = minimize_scalar(lambda b: _least_squares(name, t, y, b)[0], bounds=ends, method="bounded")
         if refined.fun < losses[best]:
             bend = float(refined.x)

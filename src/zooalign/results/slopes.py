@@ -122,11 +122,13 @@ def pooled_slope(
     Returns
     -------
     PooledSlope
-        Its error leaves a family out at a time, with Student's t of families - 1; no interval for fewer than five.
+        Its error leaves a family out at a time. The interval has Student's t of the effective number of families, less
+        one; there is none for fewer than five families.
 
     References
     ----------
-    Cameron and Miller 2015, Journal of Human Resources 50, sections III and VI (fixed effects, few clusters).
+    Cameron and Miller 2015, Journal of Human Resources 50, sections III and VI (fixed effects, few clusters); Carter,
+    Schnepel and Steigerwald 2017, Review of Economics and Statistics 99 (effective number of clusters).
     """
     from scipy import special
 
@@ -151,8 +153,11 @@ def pooled_slope(
         return none._replace(reason=f"too few families for an interval (at least {MIN_FAMILIES})")
     kept = families_left_out(member)
     without = (kept @ (inner_x * inner_y)) / (kept @ inner_x**2)
-    error = math.sqrt((count - 1) / count * float(((without - without.mean()) ** 2).sum()))
-    width = float(special.stdtrit(count - 1, (1 + level) / 2)) * error
+    error = math.sqrt((count - 1) / count * float(((without - slope) ** 2).sum()))
+    # Families whose models differ more in capability count for more: as many equal ones as this.
+    spread = np.bincount(member, weights=inner_x**2)
+    alike = float(spread.sum() ** 2 / (spread**2).sum())
+    width = float(special.stdtrit(max(1.0, alike - 1), (1 + level) / 2)) * error
     return none._replace(standard_error=error, low=slope - width, high=slope + width, reason="")
 
 
