@@ -128,10 +128,19 @@ class Config(Closed):
         description="Sources by trust, where a capability of a model has several values; `measured` is the sweep.",
     )
     tables: tuple[str, ...] = Field(
-        default=("alignment", "capability", "capability_alignment", "populations", "solved_bins", "solved_tasks"),
+        default=(
+            "alignment",
+            "capability",
+            "capability_alignment",
+            "populations",
+            "solved_bins",
+            "solved_tasks",
+        ),
         description="Tables to write.",
     )
-    figures: tuple[str, ...] = Field(default=("heat_map", "scatter"), description="Figures to draw.")
+    figures: tuple[str, ...] = Field(
+        default=("heat_map", "scatter", "solved_bins"), description="Figures to draw."
+    )
     weights: Literal["keep", "temp"] = Field(
         default="keep",
         description="Whether fetched weights stay, or are removed after the last job of the sweep that reads them.",
