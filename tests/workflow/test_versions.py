@@ -54,6 +54,7 @@ DUE = {
     "metrics.mutual_knn": SCORES | RESULTS,
     "capability.linear_probe": PROBES | RESULTS,
     "capability._record": PROBES | RESULTS,
+    "results.by_k": RESULTS,
     "results.embedding": RESULTS,
     "results.external": RESULTS,
     "results.findings": RESULTS,

@@ -32,6 +32,7 @@ _READ = tuple(
     f"results.{name}"
     for name in (
         "answer",
+        "by_k",
         "embedding",
         "external",
         "findings",

@@ -139,7 +139,7 @@ class Config(Closed):
         description="Tables to write.",
     )
     figures: tuple[str, ...] = Field(
-        default=("heat_map", "scatter", "solved_bins"), description="Figures to draw."
+        default=("cknna_k", "heat_map", "scatter", "solved_bins"), description="Figures to draw."
     )
     weights: Literal["keep", "temp"] = Field(
         default="keep",

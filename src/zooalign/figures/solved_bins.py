@@ -1,4 +1,4 @@
-"""Models that solve more tasks are more alike (Huh et al. 2024, Figure 2): bins at the left, every model at the right."""
+"""Are models that solve more tasks more alike (Huh et al. 2024, Figure 2): bins at the left, models at the right."""
 
 from __future__ import annotations
 
@@ -109,7 +109,8 @@ def _draw_plane(axes: Axes, placed: Distances, compared: Compared, modality: str
         side.set_visible(True)
     axes.set_title(f"UMAP of {modality} models, distance -log alignment", fontsize=8)
     if len(placed.models) < MIN_MODELS:
-        lacks = f"{len(placed.models)} models have a score with each other;\n{MIN_MODELS} are needed. Add {modality} models."
+        lacks = f"{len(placed.models)} models have a score with each other;\n{MIN_MODELS} are needed. "
+        lacks += f"Add {modality} models."
         axes.text(0.04, 0.94, lacks, transform=axes.transAxes, va="top", fontsize=_SMALL)
         return
     plane = embed(placed.values)
