@@ -55,6 +55,7 @@ DUE = {
     "capability.linear_probe": PROBES | RESULTS,
     "capability._record": PROBES | RESULTS,
     "results.by_k": RESULTS,
+    "results.dose_response": RESULTS,
     "results.embedding": RESULTS,
     "results.external": RESULTS,
     "results.findings": RESULTS,

@@ -33,6 +33,7 @@ _READ = tuple(
     for name in (
         "answer",
         "by_k",
+        "dose_response",
         "embedding",
         "external",
         "findings",

@@ -132,6 +132,7 @@ class Config(Closed):
             "alignment",
             "capability",
             "capability_alignment",
+            "dose_response",
             "populations",
             "solved_bins",
             "solved_tasks",
@@ -139,7 +140,7 @@ class Config(Closed):
         description="Tables to write.",
     )
     figures: tuple[str, ...] = Field(
-        default=("cknna_k", "heat_map", "scatter", "solved_bins"), description="Figures to draw."
+        default=("cknna_k", "dose_response", "heat_map", "scatter", "solved_bins"), description="Figures to draw."
     )
     weights: Literal["keep", "temp"] = Field(
         default="keep",

@@ -1,4 +1,4 @@
-"""Local and global alignment (Huh et al. 2024, Figure 10): scores against the number of neighbours, and their trend."""
+"""Local and global alignment (Huh et al. 2024, Figure 10): scores and their trend by the number of neighbours."""
 
 from __future__ import annotations
 
@@ -38,10 +38,8 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
     """
     modality, found = by_k(findings, dataset)
     if not found:
-        _drawing.draw_lack(
-            path, _TITLE, f"No metric of {', '.join(METRICS)} has released vision-language pairs on {dataset} at two k. "
-            "Add one under `metrics`, such as cknna: {k: [5, 10, 20, 48]}.",
-        )  # fmt: skip
+        lack = f"No metric of {', '.join(METRICS)} has released vision-language pairs on {dataset} at two k. "
+        _drawing.draw_lack(path, _TITLE, lack + "Add one under `metrics`, such as cknna: {k: [5, 10, 20, 48]}.")
         return
     metrics = list(dict.fromkeys(one.metric for one in found))
     head, row, axes_height, foot = 0.78, 2.15, 1.55, 0.32
@@ -63,8 +61,8 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
             _draw_scores(left, own)
             _draw_trends(right, own, capability)
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.46 / height), ncols=3, frameon=False,
-                      fontsize=_SMALL)  # fmt: skip
+        place = {"loc": "upper left", "bbox_to_anchor": (0.0, 1 - 0.46 / height), "ncols": 3}
+        figure.legend(handles, labels, frameon=False, fontsize=_SMALL, **place)
         note = (
             f"Band: quartiles of the pairs. Bars: {LEVEL:.0%} interval, whole families resampled; "
             f"none below {MIN_FAMILIES} families."
