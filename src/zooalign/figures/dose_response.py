@@ -68,8 +68,8 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
         grid[1][0].set_ylabel(f"alignment\n({quantity})", fontsize=_SMALL)
         _chance(findings, dataset, grid[1])
         handles = _legend(looks)
-        figure.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.0, 1 - 0.44 / height), ncols=4, frameon=False,
-                      fontsize=_SMALL)  # fmt: skip
+        place = {"loc": "upper left", "bbox_to_anchor": (0.0, 1 - 0.44 / height), "ncols": 4}
+        figure.legend(handles=handles, frameon=False, fontsize=_SMALL, **place)
         notes = textwrap.fill(" ".join(["Dashed: chance. Correlations are in the table.", *lacks(findings)]), 150)
         figure.text(0.015, 0.05 / height, notes, fontsize=6.5, va="bottom")
         _drawing.save(figure, path)
