@@ -185,7 +185,7 @@ def _panels(figure: Figure, points: list[_Point], higher_is_better: bool) -> lis
 
     The last panel is the one of the trained models. The cut in the axis is marked on both sides of it.
     """
-    left, bottom, width, height = 0.125, 0.135, 0.85, 0.6
+    left, bottom, width, height = 0.125, 0.135, 0.85, 0.575
     controls = [p for p in points if p.mark.endswith(CONTROL_MARK)]
     others = [p for p in points if p not in controls]
     sign = 1 if higher_is_better else -1
@@ -292,7 +292,7 @@ def _legend(figure: Figure, points: list[_Point], rows: pd.DataFrame, modality: 
     figure.legend(
         handles=entries,
         loc="lower left",
-        bbox_to_anchor=(0.012, 0.745),
+        bbox_to_anchor=(0.012, 0.72),
         ncols=3,
         frameon=False,
         fontsize=8,
@@ -341,10 +341,10 @@ def _write(
     figure.text(0.018, 0.45, axis, rotation=90, ha="left", va="center", multialignment="center")
     title = f"Alignment and {quantity} of {modality} models on {options.dataset}"
     figure.text(0.02, 0.985, title, fontsize=12, weight="bold", va="top")
-    width = round(16.5 * figure.get_figwidth())
+    width = round(17 * figure.get_figwidth())
     said = [textwrap.fill(one, width) for one in _statistics(points, modality, options, up)]
     about = "\n".join([f"best layer pair; {n_samples(rows):,} samples", *said])
-    figure.text(0.02, 0.945, about, va="top", linespacing=1.25, fontsize=8)
+    figure.text(0.02, 0.945, about, va="top", linespacing=1.25, fontsize=7.5)
     notes = ["the horizontal axis is cut, each side has its own scale"] if cut else []
     if left_out:
         notes.append(f"left out, some scores missing: {', '.join(left_out)}")

@@ -134,7 +134,8 @@ def _draw_plane(axes: Axes, placed: Distances, compared: Compared, modality: str
 
 def _kinds(placed: Distances, compared: Compared) -> list[tuple[str, str]]:
     """What sets the marker of each model (its objective, or that it was never trained), and its colour."""
-    by_id, colours = {row.id: row for row in compared.models}, dict(zip(BINS, _colours(), strict=True))
+    by_id = {row.id: row for row in compared.models}
+    colours: dict[str, str] = dict(zip(BINS, _colours(), strict=True))
     found = []
     for name in placed.models:
         own, row = compared.solved[name], by_id[name]

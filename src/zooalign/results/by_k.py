@@ -76,11 +76,12 @@ def by_k(findings: Findings, dataset: str) -> tuple[str, list[AtK]]:
     modality = next((m.modality for m in findings.sweep.models if m.id in known), "language")
     families = {m.id: m.family for m in findings.sweep.models}
     rows = where(where(findings.alignment, "dataset", dataset), "comparison", "vision-language")
-    rows = rows[rows["metric"].isin(METRICS)]
     found: list[AtK] = []
-    for metric, of_metric in sorted(rows.groupby("metric"), key=lambda pair: METRICS.index(str(pair[0]))):
+    for metric in METRICS:
+        of_metric = where(rows, "metric", metric)
         # A pair has one score, whichever side it is seen from: that CKNNA is not quite symmetric does not matter here.
-        at = {int(str(k)): _Scored(findings, scores(part), modality) for k, part in of_metric.groupby("k")}
+        ks = sorted({int(k) for k in of_metric["k"]})
+        at = {k: _Scored(findings, scores(where(of_metric, "k", k)), modality) for k in ks}
         if len(at) < 2:
             continue
         whole = set.intersection(*(set(one.means) for one in at.values()))
@@ -89,7 +90,7 @@ def by_k(findings: Findings, dataset: str) -> tuple[str, list[AtK]]:
             groups = thirds(models) if models else {ALL_MODELS: sorted(whole)}
             spreads = tuple(one.spread(group, ids) for group, ids in groups.items() if ids)
             better, aligned = (np.array([of[m] for m in models], dtype=float) for of in (known, one.means))
-            found.append(AtK(str(metric), k, spreads, trend(up * better, aligned, [families[m] for m in models])))
+            found.append(AtK(metric, k, spreads, trend(up * better, aligned, [families[m] for m in models])))
     return modality, found
 
 
