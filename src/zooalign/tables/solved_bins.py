@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zooalign.results.markdown import with_error
-from zooalign.results.means import scores, select, trained
 from zooalign.results.publishing import Column, Shown, Table
-from zooalign.results.solved import BINS, alike, by_modality
+from zooalign.results.solved import Bin, bins
 
 if TYPE_CHECKING:
     from zooalign.results.findings import Findings
@@ -37,7 +35,7 @@ def table(findings: Findings) -> Table:
 
     return Table(
         "Alignment of models that solve as many tasks",
-        pd.DataFrame(list(_rows(findings)), columns=[column.name for column in _COLUMNS]),
+        pd.DataFrame(list(bins(findings)), columns=list(Bin._fields)),
         _COLUMNS,
         (
             Shown("bin", "bin"),
@@ -48,26 +46,3 @@ def table(findings: Findings) -> Table:
         _NOTES,
         section=lambda row: f"{row['modality'].capitalize()} models on {row['dataset']}",
     )
-
-
-def _rows(findings: Findings) -> Iterator[dict[str, Any]]:
-    shown = findings.shown
-    for modality, (_, _, _, found) in by_modality(findings).items():
-        released = trained(findings.models, modality)
-        members = {name: one.bin for name, one in found.items() if one is not None and name in released}
-        for dataset in shown.datasets:
-            selected = select(findings.alignment, dataset, shown.metric, shown.k)
-            if f"{modality}-{modality}" not in set(selected["comparison"]):
-                continue
-            pair_scores = scores(selected, shown.symmetric)
-            for name in BINS:
-                one = alike([model for model, own in members.items() if own == name], pair_scores)
-                yield {
-                    "dataset": dataset,
-                    "modality": modality,
-                    "bin": name,
-                    "models": one.models,
-                    "pairs": one.pairs,
-                    "alignment": one.mean,
-                    "standard_error": one.standard_error,
-                }
