@@ -245,8 +245,8 @@ def large_k() -> dict[str, Any]:
             report[f"{name}@{k}"] = {"lists_s": min(theirs), "sets_s": min(ours), "permutation_s": min(null_s)}
             print(
                 f"{name}@{k}: lists {1e3 * min(theirs):.0f} ms, without {1e3 * min(ours):.0f} ms, a permutation "
-                f"{1e3 * min(null_s):.0f} ms; indexes of both {lists_s[0]:.1f} and {sets_s[0]:.1f} s; largest difference "
-                f"{np.abs(found - expected).max():.1e}",
+                f"{1e3 * min(null_s):.0f} ms; indexes of both {lists_s[0]:.1f} and {sets_s[0]:.1f} s; largest "
+                f"difference {np.abs(found - expected).max():.1e}",
                 flush=True,
             )
     return report

@@ -143,7 +143,8 @@ def index_digest(features: str, preparation: Mapping[str, Any]) -> str:
     Returns
     -------
     str
-        Not a function of k_max or of what else the index holds: a longer index gives the same scores.
+        Not a function of k_max or of what else the index holds: a longer index gives the same scores, those of
+        a metric with `beyond_lists` to rounding.
     """
     prepared = member("zooalign.indexes.preparation", "Preparation")(**preparation).digest()
     versions = [version(f"zooalign.indexes.{module}") for module in ("index", "neighbors", "gram", "subspaces")]

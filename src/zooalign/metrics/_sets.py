@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Layers of x at a time: kernels keep 16 bytes per sample and layer pair.
 _LAYERS = 16
+_ALL = slice(None)
 
 
 class Source(Enum):
@@ -80,10 +81,9 @@ def masked_hsic(x: Index, y: Index, k: int) -> np.ndarray:
     from zooalign.kernels import sets
 
     values = np.empty((x.n_layers, y.n_layers))
-    sides = [(s.sets(k), s.array("gram"), s.array("kernel_offsets")) for s in (x, y)]
     for start in range(0, x.n_layers, _LAYERS):
-        some = [part[start : start + _LAYERS] for part in sides[0]]
-        sets.masked_hsic(*some, *sides[1], values[start : start + _LAYERS])
+        some = slice(start, start + _LAYERS)
+        sets.masked_hsic(*_uncentred(x, k, some), *_uncentred(y, k), values[some])
     return values
 
 
@@ -92,12 +92,11 @@ def own_hsic(x: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
     from zooalign.kernels import sets
 
     own, largest = np.empty((x.n_layers, 1, 1)), np.empty(x.n_layers)
-    whole = x.sets(k), x.array("gram"), x.array("kernel_offsets")
     for layer in range(x.n_layers):
-        one = [part[layer : layer + 1] for part in whole]
-        sets.masked_hsic(*one, *one, own[layer])
+        bits, gram, offsets = _uncentred(x, k, slice(layer, layer + 1))
+        sets.masked_hsic(bits, gram, offsets, bits, gram, offsets, own[layer])
         # The kernel of a sample with itself is not in the sum, but bounds the others.
-        largest[layer] = np.square(one[1][0, : x.n] + 2.0 * one[2][0]).sum() * k / (x.n * (x.n - 3))
+        largest[layer] = np.square(gram[0, : x.n] + 2.0 * offsets[0]).sum() * k / (x.n * (x.n - 3))
     return own[:, 0, 0], largest
 
 
@@ -116,7 +115,7 @@ def own_products(x: Index, k: int) -> np.ndarray:
 
     own = np.zeros((x.n_layers, 1, 1))
     for layer in range(x.n_layers):
-        one = [part[layer : layer + 1] for part in _centred(x, k)]
+        one = _centred(x, k, slice(layer, layer + 1))
         sets.masked_products(*one, *one, own[layer], np.empty(x.n))
     return own[:, 0, 0]
 
@@ -126,10 +125,15 @@ def product_terms(x: Index, y: Index, layer_x: int, layer_y: int, k: int) -> np.
     from zooalign.kernels import sets
 
     terms = np.empty(x.n)
-    one = [[part[layer][None] for part in _centred(side, k)] for side, layer in ((x, layer_x), (y, layer_y))]
-    sets.masked_products(*one[0], *one[1], np.zeros((1, 1)), terms)
+    i, j = layer_x % x.n_layers, layer_y % y.n_layers
+    one_x, one_y = _centred(x, k, slice(i, i + 1)), _centred(y, k, slice(j, j + 1))
+    sets.masked_products(*one_x, *one_y, np.zeros((1, 1)), terms)
     return terms
 
 
-def _centred(x: Index, k: int) -> tuple[np.ndarray, np.ndarray]:
-    return x.sets(k), x.array("gram")
+def _centred(x: Index, k: int, layers: slice = _ALL) -> tuple[np.ndarray, np.ndarray]:
+    return x.sets(k)[layers], x.array("gram")[layers]
+
+
+def _uncentred(x: Index, k: int, layers: slice = _ALL) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return *_centred(x, k, layers), x.array("kernel_offsets")[layers]

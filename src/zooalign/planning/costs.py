@@ -135,7 +135,7 @@ def index_bytes(spec: ModelSpec, n: int, needs: list[str], k_max: int) -> int:
     per_layer = (
         n * k_max * 10 + kernels * 2 * n * n + ("subspace" in needs) * 80 * n + ("sketches" in needs) * 320 * n
     )
-    per_layer += len(stored_sets(needs, k_max, n)) * n * n / 8
+    per_layer += len(stored_sets(needs, k_max, n)) * (n * n // 8)
     whole = 4 * n * _features_per_sample(spec) if "features" in needs else 0
     return n_layers(spec) * per_layer + whole
 
