@@ -32,9 +32,9 @@ _READ = tuple(
     f"results.{name}"
     for name in (
         "agreement", "answer", "artefacts", "by_k", "correlation", "cycles", "demands", "dose_response",
-        "embedding", "external", "findings", "fits", "header", "inference", "intervals", "latex", "layers",
-        "leave_out", "matrix", "means", "neighbours", "partial", "populations", "publishing", "questions", "read",
-        "resampling", "slopes", "solved", "strata", "tasks", "vision_families",
+        "embedding", "external", "findings", "fits", "growth", "header", "inference", "intervals", "latex",
+        "layers", "leave_out", "matrix", "means", "neighbours", "partial", "populations", "publishing", "questions",
+        "read", "resampling", "slopes", "solved", "strata", "tasks", "vision_families",
     )
 )  # fmt: skip
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}

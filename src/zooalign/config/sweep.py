@@ -163,7 +163,12 @@ class Sweep:
         """
         asked = [(name, k) for name, metric in self.config.metrics.items() for k in metric.k or (None,)]
         list_length = member("zooalign.alignment.intervals", "list_length")
-        shortest = max([_LISTS, *(list_length(k) for _, k in self.inferred("intervals") if k)])
+        # A metric that reads sets instead of long lists has no interval beyond the lists.
+        reads_sets = {
+            name for name in self.config.metrics if hasattr(plugin("metrics", name, "metric"), "beyond_lists")
+        }
+        in_lists = (k for name, k in self.inferred("intervals") if k <= _LISTS or name not in reads_sets)
+        shortest = max([_LISTS, *(list_length(k) for k in in_lists if k)])
         k_max, needs = member("zooalign.metrics", "lists_and_needs")(asked, shortest)
         return {
             "preparation": self.config.preparation.model_dump(),

@@ -16,8 +16,8 @@ def subset_lists(lists: Int, members: Int, place: Int, longest: int, nearest: In
     """The first k stored neighbours of every member that are members too, renumbered.
 
     lists (L, n, k_max), read up to `longest`; nearest (L, m, k), columns (L, m, k) their place in the stored list. A
-    list that runs out is filled with other members in a pseudo-random order that follows from the stored list, so that
-    two models do not agree there but by chance; the number of such lists is returned.
+    list that runs out is filled with other members in a pseudo-random order that follows from the stored list, so
+    that two models do not agree there but by chance; the number of such lists is returned.
     """
     layers = lists.shape[0]
     _, m, k = nearest.shape

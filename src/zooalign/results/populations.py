@@ -24,6 +24,7 @@ __all__ = [
 VERSION = 2  # part of the digest of what this module determines
 
 RELEASED, WITH_INTERVENTIONS = "released", "released and interventions"
+NEWER = "(newer half)"
 UNIMODAL, CROSS_MODAL = "not trained with the other modality", "trained with the other modality"
 
 
@@ -159,7 +160,7 @@ def _tags(models: Sequence[ModelSpec]) -> Mapping[str, Callable[[ModelSpec], boo
     months = sorted(m.released for m in models if m.released)
     if months:
         median = months[len(months) // 2]
-        found[f"released since {median} (newer half)"] = lambda m: m.released is not None and m.released >= median
+        found[f"released since {median} {NEWER}"] = lambda m: m.released is not None and m.released >= median
     return found
 
 

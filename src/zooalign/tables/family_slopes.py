@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from zooalign.results.growth import slopes
 from zooalign.results.publishing import Column, Shown, Table
@@ -26,8 +27,8 @@ _COLUMNS = (
     Column("reason", "why there is no slope"),
 )
 _NOTES = (
-    f"Families of fewer than {MIN_OF_FAMILY} released models have no slope of their own; the table `growth` has that of "
-    "all families together.",
+    f"Families of fewer than {MIN_OF_FAMILY} released models have no slope of their own; the table `growth` has that "
+    "of all families together.",
     "Capability counts so that higher is better: bits per byte with its sign turned.",
 )
 
@@ -49,14 +50,15 @@ def table(findings: Findings) -> Table:
         (
             Shown("family", "family"),
             Shown("models", "n"),
-            Shown(
-                "slope",
-                lambda row: (
-                    f"{row['slope']:+.3g} ± {row['standard_error']:.2g}" if math.isfinite(row["slope"]) else row["reason"]
-                ),
-            ),
+            Shown("slope", _slope),
             Shown("standardised", "standardised"),
         ),
         _NOTES,
         section=lambda row: f"{row['capability']} of {row['modality']} models on {row['dataset']}",
     )
+
+
+def _slope(row: Mapping[str, Any]) -> str:
+    if not math.isfinite(row["slope"]):
+        return row["reason"]
+    return f"{row['slope']:+.3g} ± {row['standard_error']:.2g}"

@@ -23,8 +23,8 @@ _NOTES = (
     "alignment, over models whose rows say them; intervals are as in `populations`.",
     "The slope is of alignment on capability within families, each with a level of its own: what differs between "
     "families is not in it. Its interval leaves a family out at a time.",
-    "Curves are compared by the error of models that they were not fitted to. The straight line is kept unless a curve "
-    "is better by more than the standard error of the difference; nothing is said of what lies beyond these models.",
+    "Curves are compared by the error of models that they were not fitted to. The straight line is kept unless a "
+    "curve is better by more than the standard error of the difference; nothing is said of what lies beyond these models.",
     "Capability counts so that higher is better: bits per byte with its sign turned.",
 )
 
