@@ -29,7 +29,8 @@ INPUTS = {
 }
 # Modules besides tables and figures themselves that determine what is in them.
 _READ = tuple(
-    f"results.{name}" for name in ("external", "findings", "intervals", "means", "populations", "read", "solved")
+    f"results.{name}"
+    for name in ("external", "findings", "intervals", "means", "populations", "read", "sensitivity", "solved")
 )
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
 
@@ -164,7 +165,12 @@ def capability_digest(sweep: Any, capability: str, model: str) -> str:
 
 
 def result_digest(
-    sweep: Any, kind: str, name: str, scores: Mapping[str, Mapping[str, str]], values: Mapping[str, str]
+    sweep: Any,
+    kind: str,
+    name: str,
+    scores: Mapping[str, Mapping[str, str]],
+    values: Mapping[str, str],
+    cells: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """Digest of what determines a table or the figures of a name.
 
@@ -180,6 +186,8 @@ def result_digest(
         By dataset, digests of the scores by "x|y|metric@k"; which row holds a pair changes nothing.
     values : dict
         Digests of capability values by "capability/model".
+    cells : dict, optional
+        By "preparation/dataset", digests of scores as in `scores`, for what declares READS_SENSITIVITY.
     """
     models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
     made_by = plugin(kind, name, kind[:-1])
@@ -187,9 +195,10 @@ def result_digest(
     elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []
     tags = [_tagged(sweep.models)] if getattr(made_by, "READS_TAGS", False) else []
     asked = [_asked(sweep)] if getattr(made_by, "READS_ASKED", False) else []
+    alternatives = [[_alternatives(sweep), cells or {}]] if getattr(made_by, "READS_SENSITIVITY", False) else []
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
-        *tags, *asked, *elsewhere, *_raised(*RESULTS[kind]),
+        *tags, *asked, *alternatives, *elsewhere, *_raised(*RESULTS[kind]),
     )  # fmt: skip
 
 
@@ -203,19 +212,30 @@ def _asked(sweep: Any) -> list[list[str]]:
     return [[row.id, row.kind] for row in sweep.config.capabilities]
 
 
+def _alternatives(sweep: Any) -> list[Any]:
+    """Cells, and models that one leaves out by its pooling."""
+    settings = [[cell.id, cell.metric, cell.k, cell.same_as] for cell in sweep.cells]
+    datasets = sweep.datasets()
+    left_out = {f"{p}/{d}/{m.id}": reason for p in sweep.preparations for d in datasets for m in sweep.compared(d)
+                if (reason := sweep.why_left_out(p, d, m))}  # fmt: skip
+    return [settings, left_out]
+
+
 def _tagged(models: Sequence[ModelSpec]) -> dict[str, Any]:
     """What the rows say of how models came to be."""
     return {m.id: m.model_dump(mode="json", include={"training", "tuned", "released"}) for m in models}
 
 
-def metric_settings(sweep: Any) -> list[dict[str, Any]]:
-    """One entry per metric and k: {"metric", "k" (0 where it takes none), "version"}."""
+def metric_settings(sweep: Any, preparation: str = "") -> list[dict[str, Any]]:
+    """One entry per metric and k of the sweep's rows, or those of a preparation.
+
+    Each is {"metric", "k" (0 where it takes none), "version"}.
+    """
     metrics = sweep.config.metrics
-    return [
-        {"metric": name, "k": k, "version": plugin("metrics", name, "metric").VERSION}
-        for name in sorted(metrics)
-        for k in metrics[name].k or (0,)
-    ]
+    asked = [(name, k) for name in sorted(metrics) for k in metrics[name].k or (0,)]
+    if preparation:
+        asked = sorted({(cell.metric, cell.k) for cell in sweep.cells if cell.preparation == preparation})
+    return [{"metric": name, "k": k, "version": plugin("metrics", name, "metric").VERSION} for name, k in asked]
 
 
 def score_digests(

@@ -24,7 +24,10 @@ _NORMS = ("l2", "none", "centred_l2")
 _TIED, _FAR = 0.5, 8.0
 # A threshold below this share of what it clips leaves the rounding of float32 features.
 _SINGLE = 2.0**-24
-_SIMILARITIES = ("cosine", "euclidean", "inner_product")
+_SIMILARITIES = ("cosine", "euclidean", "inner_product", "rbf")
+_PRECISIONS = ("float32", "float16", "bfloat16")
+# What an index may hold under `rbf`: everything else is of inner products.
+RBF_NEEDS = frozenset({"neighbors", "gram"})
 CONCATENATED = "concatenated"
 
 
@@ -45,8 +48,12 @@ class Preparation:
         Rows to unit length; left alone; or columns centred first, then rows to unit length.
     include_concat : bool
         Add the pseudo-layer of all clamped layers side by side (paper, C.2), last, named "concatenated".
-    similarity : {"cosine", "euclidean", "inner_product"}
-        What ranks neighbours. On unit rows the three agree.
+    similarity : {"cosine", "euclidean", "inner_product", "rbf"}
+        What ranks neighbours. On unit rows the four agree. "rbf", the Gaussian kernel with the median distance as
+        bandwidth, ranks as "euclidean" does; the kernel of cka and its kin is then that one, not the linear one.
+    precision : {"float32", "float16", "bfloat16"}
+        What prepared rows are rounded to before similarities are computed. Rows of unit length are scaled again
+        afterwards, so that rounding changes their direction only.
 
     Raises
     ------
@@ -64,6 +71,7 @@ class Preparation:
     normalise: str = "l2"
     include_concat: bool = False
     similarity: str = "cosine"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if not 0.0 < self.clamp_quantile <= 1.0:
@@ -72,13 +80,16 @@ class Preparation:
             ("clamp_scope", self.clamp_scope, _SCOPES),
             ("normalise", self.normalise, _NORMS),
             ("similarity", self.similarity, _SIMILARITIES),
+            ("precision", self.precision, _PRECISIONS),
         ):
             if value not in known:
                 raise ConfigError(unknown(kind, str(value), known))
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings as a JSON-able dict."""
-        return asdict(self)
+        """Return the settings as a JSON-able dict; `precision` only where rows are rounded."""
+        # Digests of what was made before rows could be rounded still hold.
+        left_out = {"precision"} if self.precision == "float32" else set[str]()
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the settings and of this module's VERSION.
@@ -95,6 +106,11 @@ class Preparation:
     def unit_rows(self) -> bool:
         """Whether neighbours are ranked by the inner product of rows of unit length."""
         return self.normalise != "none" or self.similarity == "cosine"
+
+    @property
+    def by_distance(self) -> bool:
+        """Whether neighbours are ranked by the Euclidean distance of rows of any length."""
+        return self.similarity in ("euclidean", "rbf") and not self.unit_rows
 
 
 @dataclass(frozen=True)
@@ -259,7 +275,8 @@ def prepare_layers(
     FeatureError
         For no layers, a layer that is not (n, d) of floats, a NaN or infinity, or a row of length zero
         where rows are to have unit length; the message names the layer and the sample. For a clamp that
-        would leave zeros, signs or noise: more zeros, equal values or tiny ones than the quantile allows for.
+        would leave zeros, signs or noise: more zeros, equal values or tiny ones than the quantile allows for; for a
+        value that does not fit into the precision.
     """
     n = len(sample_ids)
     if len(layers) == 0:
@@ -312,6 +329,10 @@ def _normalised(values: np.ndarray, preparation: Preparation, name: str, ids: Se
         values = centred
     squares = np.empty(n)
     kernels.row_sums_of_squares(values, squares)
+    if preparation.precision != "float32":
+        scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0)) if preparation.normalise != "none" else ones
+        values = _rounded(values * scale.astype(np.float32)[:, None], preparation.precision, name, ids)
+        kernels.row_sums_of_squares(values, squares)
     if preparation.unit_rows and not squares.all():
         row = int(np.flatnonzero(squares == 0.0)[0])
         raise FeatureError(
@@ -321,6 +342,23 @@ def _normalised(values: np.ndarray, preparation: Preparation, name: str, ids: Se
         )
     unit = 1.0 / np.sqrt(squares) if preparation.unit_rows else ones
     return Rows(name, values, unit if preparation.normalise != "none" else ones, unit)
+
+
+def _rounded(values: np.ndarray, precision: str, name: str, ids: Sequence[str]) -> np.ndarray:
+    """Float32 rows (n, d) rounded to the nearest number of a precision, ties to even; still float32."""
+    if precision == "float16":
+        with np.errstate(over="ignore"):  # reported below, by name
+            rounded = values.astype(np.float16).astype(np.float32)
+    else:  # bfloat16 is the upper half of float32
+        bits = values.view(np.uint32)
+        rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)).view(np.float32)
+    if not _all_finite(rounded):
+        row, column = (int(v) for v in np.argwhere(~np.isfinite(rounded))[0])
+        raise FeatureError(
+            f"layer {name!r}: feature {column} of sample {ids[row]!r} (row {row}) is {values[row, column]:.6g} and "
+            f"does not fit into {precision}. Set precision to bfloat16, or normalise to l2."
+        )
+    return rounded
 
 
 class _Checked(Sequence[np.ndarray]):
