@@ -7,6 +7,7 @@ for table in SWEEP.config.tables:
         input:
             rows=FILES["align_row"],
             capabilities=FILES["measure_capability"],
+            cells=session.cell_rows(WORK, Item("make_tables", (table,))),
             due=due("make_tables", table),
         output:
             *reported("make_tables", table),
@@ -30,6 +31,7 @@ rule make_figure:
     input:
         rows=FILES["align_row"],
         capabilities=FILES["measure_capability"],
+        cells=needed("make_figures", "align_prepared"),
         due=due("make_figures"),
     output:
         *reported("make_figures"),

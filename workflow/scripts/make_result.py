@@ -8,6 +8,7 @@ with workflow_job(snakemake.log[0], snakemake.params.about, snakemake.resources)
     make_result(
         row_paths=snakemake.input.rows,
         capability_paths=snakemake.input.capabilities,
+        sensitivity_paths=snakemake.input.cells,
         files=snakemake.output,
         report=report,
         **snakemake.params.settings,

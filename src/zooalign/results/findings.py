@@ -17,6 +17,7 @@ from zooalign.errors import StoreError
 from zooalign.provenance import file_sha256, package_versions, read_object, stamp
 from zooalign.registry import plugin
 from zooalign.results.means import ShownAlignment
+from zooalign.results.sensitivity import cell_frames, preparation_of
 from zooalign.storage.atomic import write_json
 
 if TYPE_CHECKING:
@@ -48,11 +49,14 @@ class Findings:
         Rows of the alignment matrix (parquet).
     capability_paths : tuple of Path
         Capability records (JSON).
+    sensitivity_paths : tuple of Path
+        Rows of the sensitivity's preparations, for what declares READS_SENSITIVITY.
     """
 
     sweep: Sweep
     row_paths: tuple[Path, ...]
     capability_paths: tuple[Path, ...]
+    sensitivity_paths: tuple[Path, ...] = ()
 
     @cached_property
     def _inputs(self) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
@@ -66,7 +70,22 @@ class Findings:
 
     def digest(self, kind: str, name: str) -> str:
         """Digest of what determines a table or figure of that name, as the rows and records say."""
-        return result_digest(self.sweep, kind, name, *self._inputs)
+        reads = getattr(plugin(kind, name, kind[:-1]), "READS_SENSITIVITY", False)
+        return result_digest(self.sweep, kind, name, *self._inputs, self._cells if reads else None)
+
+    @cached_property
+    def _cells(self) -> dict[str, dict[str, str]]:
+        """Digests of scores by "preparation/dataset" and name."""
+        scores: dict[str, dict[str, str]] = {}
+        for path in self.sensitivity_paths:
+            receipt = _stored(path.with_name(f"{path.stem}.receipt.json"))
+            scores.setdefault(f"{preparation_of(path)}/{receipt['dataset']}", {}).update(receipt["digests"])
+        return scores
+
+    @cached_property
+    def cells(self) -> dict[str, pd.DataFrame]:
+        """Alignment by cell id, with the columns of `alignment`: what `results.sensitivity.follow` takes."""
+        return cell_frames(self.sweep.cells, self.alignment, self.sensitivity_paths)
 
     @property
     def metric(self) -> str:
@@ -153,6 +172,7 @@ def make_result(
     files: Sequence[Path],
     report: Report,
     dataset: str = "",
+    sensitivity_paths: Iterable[Path] = (),
 ) -> None:
     """Write a table, or a figure of a dataset, and beside it what it was made from.
 
@@ -164,14 +184,15 @@ def make_result(
         "tables" or "figures".
     name : str
         File of that room.
-    row_paths, capability_paths : iterable of path
+    row_paths, capability_paths, sensitivity_paths : iterable of path
         As in `Findings`.
     files : sequence of path
         What is written, equal but for the suffix.
     dataset : str
         Dataset that a figure shows.
     """
-    findings = Findings(sweep, tuple(map(Path, row_paths)), tuple(map(Path, capability_paths)))
+    paths = (tuple(map(Path, given)) for given in (row_paths, capability_paths, sensitivity_paths))
+    findings = Findings(sweep, *paths)
     files = [Path(file) for file in files]
     stem = Path(str(files[0]).removesuffix(files[0].suffix))
     if kind == "tables":

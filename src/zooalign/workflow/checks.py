@@ -104,6 +104,11 @@ def features(work: Work, dataset: str, model: str) -> Verdict:
         return Verdict("stale", _difference(work, attributes, dataset, model))
     if finished_attributes(path, expected) is None:
         return Verdict("damaged", "a file is missing, was edited or cut off")
+    for preparation, cell in work.sweep.preparations.items():
+        if cell.pooling in work.sweep.further_poolings(dataset, work.sweep.model(model)):
+            pooled = work.features_digest(dataset, model, preparation)
+            if pooled and finished_attributes(work.store(dataset, model, preparation), pooled) is None:
+                return Verdict("stale", f"features of pooling {cell.pooling} are not stored")
     return DONE
 
 
@@ -120,32 +125,34 @@ def _difference(work: Work, attributes: dict[str, Any], dataset: str, model: str
     return "; ".join(changed)
 
 
-def index(work: Work, dataset: str, model: str) -> Verdict:
+def index(work: Work, dataset: str, model: str, preparation: str = "") -> Verdict:
     """Made from these features with these settings, and whole."""
     from zooalign.indexes.from_features import covers, read_index_attributes
 
-    path, expected = work.layout.index(dataset, model), work.index_digest(dataset, model)
+    place = (dataset, model, preparation)
+    path, expected = work.layout.index(*place), work.index_digest(*place)
     try:
         attributes = read_index_attributes(path)
     except StoreError as error:
         return _absent(path / "zarr.json", "never indexed", error)
     if expected is None or attributes["digest"] != expected:
         return Verdict("stale", "the features, the preparation or VERSION of a module that indexes changed")
-    settings = work.sweep.index_settings()
+    settings = work.sweep.index_settings(preparation)
     if covers(path, expected, settings["k_max"], settings["needs"]):
         return DONE
     return Verdict("stale", "it lacks what a metric needs, or was edited or cut off")
 
 
-def row(work: Work, dataset: str, model: str) -> Verdict:
+def row(work: Work, dataset: str, model: str, preparation: str = "") -> Verdict:
     """Every pair of the row under every metric, and nothing else."""
     from zooalign.alignment.row import by_name, current_receipt
 
-    path, receipt = work.layout.row(dataset, model), work.layout.receipt(dataset, model)
-    scores = work.scores(dataset, model)
+    place = (dataset, model, preparation)
+    path, receipt = work.layout.row(*place), work.layout.receipt(*place)
+    scores = work.scores(*place)
     if scores is None:
         return Verdict("stale" if path.exists() else "missing", f"dataset {dataset} is not built")
-    if current_receipt(path, receipt, work.rows(dataset)[model], by_name(scores)):
+    if current_receipt(path, receipt, work.rows(dataset, preparation)[model], by_name(scores)):
         return DONE
     if not path.exists():
         return Verdict("missing", "never computed")

@@ -17,6 +17,17 @@ Parts = tuple[str, ...]
 Needs = list[tuple[str, Parts]]
 
 
+def place(parts: Parts) -> Parts:
+    """Dataset and model of the parts of an index or a row, then the preparation where it is of one.
+
+    Examples
+    --------
+    >>> place(("emoji", "minilm_l6")), place(("k-5", "emoji", "minilm_l6"))
+    (('emoji', 'minilm_l6'), ('emoji', 'minilm_l6', 'k-5'))
+    """
+    return (*parts[-2:], *parts[:-2])
+
+
 class Rule(ABC):
     """Base of all rules.
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from zooalign.workflow.work import Work
 
 
+_READ = ("align_row", "measure_capability")
+
+
 class _Result(Rule):
     """Base of tables and figures: made from all rows and records."""
 
@@ -25,8 +28,9 @@ class _Result(Rule):
     files_written = 3
 
     def needs(self, work: Work, *parts: str) -> Needs:
-        del parts
-        return [(i.rule, i.parts) for rule in ("align_row", "measure_capability") for i in work.items(rule)]
+        made_by = plugin(self.name.removeprefix("make_"), parts[0], self.kind)
+        cells = ["align_prepared"] if getattr(made_by, "READS_SENSITIVITY", False) else []
+        return [(i.rule, i.parts) for rule in (*_READ, *cells) for i in work.items(rule)]
 
     def check(self, work: Work, *parts: str) -> Verdict:
         return checks.result(work, self.name, *parts)
@@ -37,11 +41,12 @@ class _Result(Rule):
     def run(self, work: Work, parts: Parts, report: Report) -> None:
         from zooalign.results.findings import make_result
 
-        needs = {rule: [work.file(r, p) for r, p in self.needs(work, *parts) if r == rule] for rule in
-                 ("align_row", "measure_capability")}  # fmt: skip
+        needs = {rule: [work.file(r, p) for r, p in self.needs(work, *parts) if r == rule]
+                 for rule in (*_READ, "align_prepared")}  # fmt: skip
         make_result(
             row_paths=needs["align_row"],
             capability_paths=needs["measure_capability"],
+            sensitivity_paths=needs["align_prepared"],
             files=self.files(work.layout, *parts),
             report=report,
             **self.settings(work, *parts),
