@@ -84,6 +84,8 @@ ITEMS = {
     "extract_features": ("shapes", "eyes"),
     "index_features": ("shapes", "eyes"),
     "align_row": ("shapes", "eyes"),
+    "index_prepared": ("normalise-none", "shapes", "eyes"),
+    "align_prepared": ("normalise-none", "shapes", "eyes"),
     "measure_capability": ("bpb", "words"),
     "make_tables": ("alignment",),
     "make_figures": ("heat_map", "shapes"),
@@ -92,7 +94,7 @@ ITEMS = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_asks_for_memory_time_and_cpus_and_more_with_every_attempt(rule):
-    plain = sweep()
+    plain = sweep(sensitivity={"normalise": ["none"]})
     former = {"mem_mb": 0, "runtime": 0, "cpus_per_task": 0}
     for attempt in (1, 2, 3):
         asked = job_resources(plain, rule, ITEMS[rule], attempt, cluster=True)

@@ -58,6 +58,7 @@ DUE = {
     "results.findings": RESULTS,
     "results.intervals": RESULTS,
     "results.read": RESULTS,
+    "results.sensitivity": RESULTS,
     "results.solved": RESULTS,
     "results.means": RESULTS,
     "results.populations": RESULTS,

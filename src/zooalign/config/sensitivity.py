@@ -156,14 +156,14 @@ def followed(config: Config) -> tuple[str, int]:
     headline, metric = config.headline, config.sensitivity.metric or config.headline.metric
     if metric not in config.metrics:
         raise ConfigError(f"{_WHERE}.metric: {unknown('metric', metric, config.metrics)}")
-    ks = config.metrics[metric].k
+    ks = list(config.metrics[metric].k)
     if not ks:
         return metric, 0
     if metric == headline.metric or headline.k in ks:
         return metric, headline.k or 0
     if len(ks) > 1:
         raise ConfigError(
-            f"{_WHERE}.metric: metrics.{metric} has k {list(ks)}, and none is headline.k, so it is open which one "
+            f"{_WHERE}.metric: metrics.{metric} has k {ks}, and none is headline.k, so it is open which one "
             f"alternatives are compared with. Give it headline.k, {headline.k}, too."
         )
     return metric, ks[0]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zooalign.errors import ConfigError, FeatureError, unknown
+from zooalign.indexes.layers import CheckedLayers, all_finite, flat
 
 VERSION = 1
 
@@ -190,7 +191,7 @@ def _threshold(arrays: Sequence[np.ndarray], quantile: float) -> Threshold:
         if not halves:
             break
         size += a.size
-        kernels.count_half(_flat(a).view(np.uint16), counts)
+        kernels.count_half(flat(a).view(np.uint16), counts)
     if halves:
         bits = [place(counts, rank) for rank in _ranks(size, quantile)]
         value, outlying = np.array(bits, np.uint16).view(np.float16).tolist()
@@ -199,7 +200,7 @@ def _threshold(arrays: Sequence[np.ndarray], quantile: float) -> Threshold:
     size = 0
     for a in arrays:
         size += a.size
-        kernels.count_high(_flat(a.astype(np.float32, copy=False)).view(np.uint32), counts)
+        kernels.count_high(flat(a.astype(np.float32, copy=False)).view(np.uint32), counts)
     rank, far = _ranks(size, quantile)
     high = place(counts, rank)
     above = int(counts[high + 1 :].sum())
@@ -207,7 +208,7 @@ def _threshold(arrays: Sequence[np.ndarray], quantile: float) -> Threshold:
     rank -= int(counts[:high].sum())
     counts = np.zeros(1 << 16, np.int64)
     for a in arrays:
-        kernels.count_low(_flat(a.astype(np.float32, copy=False)).view(np.uint32), np.uint32(high), counts)
+        kernels.count_low(flat(a.astype(np.float32, copy=False)).view(np.uint32), np.uint32(high), counts)
     low = place(counts, rank)
     value = float(np.array([(high << 16) | low], np.uint32).view(np.float32)[0])
     return Threshold(value, float((above + counts[low:].sum()) / size), outlying)
@@ -284,7 +285,7 @@ def prepare_layers(
     if len(layer_names) != len(layers):
         raise FeatureError(f"{len(layers)} layers but {len(layer_names)} layer names.")
     threshold = None
-    lazy = _Checked(layers, layer_names, sample_ids)
+    lazy = CheckedLayers(layers, layer_names, sample_ids)
     scope = preparation.clamp_scope if preparation.clamp_quantile < 1.0 else "none"
     if scope == "published":
         scope = "layer" if len({x.shape[1] for x in lazy}) > 1 else "model"
@@ -352,60 +353,10 @@ def _rounded(values: np.ndarray, precision: str, name: str, ids: Sequence[str]) 
     else:  # bfloat16 is the upper half of float32
         bits = values.view(np.uint32)
         rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)).view(np.float32)
-    if not _all_finite(rounded):
+    if not all_finite(rounded):
         row, column = (int(v) for v in np.argwhere(~np.isfinite(rounded))[0])
         raise FeatureError(
             f"layer {name!r}: feature {column} of sample {ids[row]!r} (row {row}) is {values[row, column]:.6g} and "
             f"does not fit into {precision}. Set precision to bfloat16, or normalise to l2."
         )
     return rounded
-
-
-class _Checked(Sequence[np.ndarray]):
-    """The layers, each checked as it is read."""
-
-    def __init__(self, layers: Sequence[np.ndarray], names: Sequence[str], ids: Sequence[str]) -> None:
-        self._layers, self._names, self._ids = layers, names, ids
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __getitem__(self, position: Any) -> Any:
-        if not 0 <= position < len(self._layers):
-            raise IndexError(position)
-        name = str(self._names[position])
-        return _checked_layer(self._layers[int(position)], name, self._ids)
-
-
-def _checked_layer(x: np.ndarray, name: str, ids: Sequence[str]) -> np.ndarray:
-    """A layer as float16 or float32 after the checks that every public entry promises."""
-    x = np.asarray(x)
-    if x.ndim != 2 or x.shape[0] != len(ids) or x.shape[1] == 0:
-        raise FeatureError(
-            f"layer {name!r} has shape {x.shape}: expected (n, d) with n = {len(ids)} samples and d > 0."
-        )
-    if x.dtype.kind not in "fiu":
-        raise FeatureError(f"layer {name!r} has type {x.dtype}: expected floating-point features.")
-    if x.dtype != np.float16:
-        with np.errstate(over="ignore"):  # an overflow to infinity is reported below, by name
-            x = x.astype(np.float32, copy=False)
-    if not _all_finite(x):
-        row, column = (int(v) for v in np.argwhere(~np.isfinite(x))[0])
-        raise FeatureError(
-            f"layer {name!r}: feature {column} of sample {ids[row]!r} (row {row}) is {x[row, column]}. "
-            "Extract this model again in float32, or leave the layer out."
-        )
-    return x
-
-
-def _all_finite(x: np.ndarray) -> bool:
-    """By the exponent bits of the largest magnitude: infinity and NaN lie above every number."""
-    from zooalign.kernels import rows as kernels
-
-    if x.dtype == np.float16:
-        return bool(kernels.largest_half(_flat(x).view(np.uint16)) < 0x7C00)
-    return bool(kernels.largest_single(_flat(x).view(np.uint32)) < 0x7F800000)
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x).reshape(-1)

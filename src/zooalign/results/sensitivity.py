@@ -10,7 +10,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from zooalign.config.sensitivity import COMPARISON, Cell
 from zooalign.results.frames import where
@@ -24,6 +24,7 @@ VERSION = 1  # part of the digest of what this module determines
 # Fewer models have no order to speak of: of three, chance alone gives tau = 1 in one case of six.
 FEWEST = 4
 STABLE = 0.8
+_ROUNDING = 1e-9
 
 
 class Place(NamedTuple):
@@ -192,7 +193,7 @@ def tau(a: Sequence[Place], b: Sequence[Place]) -> tuple[float, int]:
     both = sorted(first.keys() & second.keys())
     if len(both) < FEWEST:
         return math.nan, len(both)
-    result = kendalltau([first[m] for m in both], [second[m] for m in both])
+    result: Any = kendalltau([first[m] for m in both], [second[m] for m in both])
     return float(result.statistic), len(both)
 
 
@@ -242,7 +243,7 @@ def _sentence(found: Sequence[CellOrder], worst: CellOrder | None, median: float
     known = [one for one in found if not math.isnan(one.tau)]
     models = sorted({one.n for one in known})
     n = f"{models[0]} models" if len(models) == 1 else f"{models[0]} to {models[-1]} models"
-    low = [one for one in known if one.tau < STABLE]
+    low = [one for one in known if one.tau < STABLE - _ROUNDING]
     cells = f"all {len(known)} cells" if len(known) > 1 else "the one cell"
     holds = f"order stable: tau >= {STABLE:.1f} in {cells}"
     if low:

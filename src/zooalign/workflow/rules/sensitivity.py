@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zooalign.workflow.rule import Parts
+from zooalign.workflow.rule import Parts, place
 from zooalign.workflow.rules.alignment import AlignRow
 from zooalign.workflow.rules.features import IndexFeatures
 
@@ -18,8 +18,7 @@ class IndexPrepared(IndexFeatures):
     name, wildcards, kind = "index_prepared", ("preparation", "dataset", "model"), "sensitivity index"
 
     def parts(self, work: Work) -> list[Parts]:
-        compared = [(parts, name) for name in work.sweep.preparations for parts in work.compared(name)]
-        needs = {work.index_item(*parts, name) for parts, name in compared}
+        needs = {work.index_item(*place(parts)) for parts in AlignPrepared().parts(work)}
         return sorted(item.parts for item in needs if item.rule == self.name)
 
     def title(self, parts: Parts) -> str:
