@@ -17,6 +17,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/datasets.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/alignment.smk"
+include: "workflow/rules/sensitivity.smk"
 include: "workflow/rules/capability.smk"
 include: "workflow/rules/results.smk"
 

@@ -26,6 +26,7 @@ from zooalign.config.sweep import load_sweep, read_config
 from zooalign.data.samples import open_samples
 from zooalign.features import extract
 from zooalign.features.batches import make_reader
+from zooalign.features.poolings import PooledWriters
 from zooalign.features.store import FeatureWriter
 from zooalign.layout import Layout
 from zooalign.progress import Progress
@@ -77,9 +78,9 @@ def measure(name: str) -> tuple[float, float, int, int]:
     for _ in range(TURNS):
         bare.append(bare_forward(model, batches))
         with tempfile.TemporaryDirectory() as folder:
-            writer = FeatureWriter.begin(Path(folder) / "m.zarr", plan)
+            writer = PooledWriters([FeatureWriter.begin(Path(folder) / "m.zarr", plan)])
             begin = time.perf_counter()
-            extract._run(model, reader, writer, spec.pooling, device, Progress(n, "", quiet), quiet)
+            extract._run(model, reader, writer, [spec.pooling], device, Progress(n, "", quiet), quiet)
             ours.append(time.perf_counter() - begin)
     return statistics.median(ours), statistics.median(bare), n, max(b - a for a, b in bounds)
 

@@ -39,17 +39,21 @@ class Layout:
         """FeatureStore; `zarr.json` comes with the rename of the whole folder."""
         return self.results / "features" / dataset / f"{model}.zarr"
 
-    def index(self, dataset: str, model: str) -> Path:
+    def _prepared(self, preparation: str) -> Path:
+        """Folder of the indexes and rows of a preparation; the results themselves for the sweep's own."""
+        return self.results / "sensitivity" / preparation if preparation else self.results
+
+    def index(self, dataset: str, model: str, preparation: str = "") -> Path:
         """Index; `zarr.json` comes with the rename of the whole folder."""
-        return self.results / "indexes" / dataset / f"{model}.zarr"
+        return self._prepared(preparation) / "indexes" / dataset / f"{model}.zarr"
 
-    def row(self, dataset: str, model: str) -> Path:
+    def row(self, dataset: str, model: str, preparation: str = "") -> Path:
         """Row of the alignment matrix."""
-        return self.results / "alignment" / dataset / f"{model}.parquet"
+        return self._prepared(preparation) / "alignment" / dataset / f"{model}.parquet"
 
-    def receipt(self, dataset: str, model: str) -> Path:
+    def receipt(self, dataset: str, model: str, preparation: str = "") -> Path:
         """Receipt of a row: exists only while the last update of the row succeeded."""
-        return self.results / "alignment" / dataset / f"{model}.receipt.json"
+        return self._prepared(preparation) / "alignment" / dataset / f"{model}.receipt.json"
 
     def inference(self, dataset: str, model: str) -> Path:
         """Nulls and intervals of the pairs of a row."""

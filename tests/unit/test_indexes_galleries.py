@@ -157,6 +157,7 @@ def test_clamp_is_applied_to_both_sides():
         ({"scan": "fp8"}, "unknown scan"),
         ({"block": 0}, "at least one gallery row"),
         ({"preparation": Preparation(normalise="centred_l2")}, "cannot be centred"),
+        ({"preparation": Preparation(precision="float16")}, "is not rounded"),
     ],
 )
 def test_bad_input(change, message):

@@ -85,6 +85,8 @@ ITEMS = {
     "index_features": ("shapes", "eyes"),
     "align_row": ("shapes", "eyes"),
     "infer_row": ("shapes", "eyes"),
+    "index_prepared": ("normalise-none", "shapes", "eyes"),
+    "align_prepared": ("normalise-none", "shapes", "eyes"),
     "measure_capability": ("bpb", "words"),
     "make_tables": ("alignment",),
     "make_figures": ("heat_map", "shapes"),
@@ -93,7 +95,7 @@ ITEMS = {
 
 @pytest.mark.parametrize("rule", RULES)
 def test_every_rule_asks_for_memory_time_and_cpus_and_more_with_every_attempt(rule):
-    plain = sweep()
+    plain = sweep(sensitivity={"normalise": ["none"]})
     former = {"mem_mb": 0, "runtime": 0, "cpus_per_task": 0}
     for attempt in (1, 2, 3):
         asked = job_resources(plain, rule, ITEMS[rule], attempt, cluster=True)

@@ -50,6 +50,7 @@ pathvars:
 
 wildcard_constraints:
     dataset=session.any_of(SWEEP.catalogue),
+    preparation=session.any_of(SWEEP.preparations),
     model=session.any_of({*SWEEP.weights, *(m.id for m in SWEEP.models)}),
     capability=session.any_of(c.id for c in SWEEP.config.capabilities),
     figure=session.any_of(SWEEP.config.figures),

@@ -92,6 +92,7 @@ rule index_features:
         **asks_for("index_features"),
     params:
         **given("index_features"),
+        store=lambda w: str(WORK.store(w.dataset, w.model)),
     message:
         "Neighbours and kernels of {wildcards.model} on {wildcards.dataset}"
     script:

@@ -8,6 +8,7 @@ for table in SWEEP.config.tables:
             rows=FILES["align_row"],
             inference=FILES["infer_row"],
             capabilities=FILES["measure_capability"],
+            cells=session.cell_rows(WORK, Item("make_tables", (table,))),
             due=due("make_tables", table),
         output:
             *reported("make_tables", table),
@@ -32,6 +33,7 @@ rule make_figure:
         rows=FILES["align_row"],
         inference=FILES["infer_row"],
         capabilities=FILES["measure_capability"],
+        cells=needed("make_figures", "align_prepared"),
         due=due("make_figures"),
     output:
         *reported("make_figures"),

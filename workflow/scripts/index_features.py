@@ -8,7 +8,7 @@ with workflow_job(snakemake.log[0], snakemake.params.about, snakemake.resources)
     from zooalign.indexes.from_features import index_features
 
     index_features(
-        store_path=Path(snakemake.input.features).parent,
+        store_path=Path(snakemake.params.store),
         path=Path(snakemake.output[0]).parent,
         report=report,
         **snakemake.params.settings,

@@ -9,6 +9,7 @@ with workflow_job(snakemake.log[0], snakemake.params.about, snakemake.resources)
         row_paths=snakemake.input.rows,
         capability_paths=snakemake.input.capabilities,
         inference_paths=snakemake.input.inference,
+        sensitivity_paths=snakemake.input.cells,
         files=snakemake.output,
         report=report,
         **snakemake.params.settings,

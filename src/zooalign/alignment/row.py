@@ -1,5 +1,9 @@
 """A row of the alignment matrix: one model against its partners, pair by pair, recomputing only what is stale."""
 
+# pyarrow has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,9 @@
 """Rows that are brought up to date: what is fresh is kept, what is missing or stale is computed, pair by pair."""
 
+# pyarrow has no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 import time

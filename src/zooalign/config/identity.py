@@ -34,7 +34,7 @@ _READ = tuple(
         "agreement", "answer", "artefacts", "by_k", "correlation", "cycles", "demands", "dose_response",
         "embedding", "external", "findings", "fits", "growth", "header", "inference", "intervals", "latex",
         "layers", "leave_out", "matrix", "means", "neighbours", "partial", "populations", "publishing", "questions",
-        "read", "resampling", "slopes", "solved", "strata", "tasks", "vision_families",
+        "read", "resampling", "sensitivity", "slopes", "solved", "strata", "tasks", "vision_families",
     )
 )  # fmt: skip
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
@@ -177,6 +177,7 @@ def result_digest(
     scores: Mapping[str, Mapping[str, str]],
     values: Mapping[str, str],
     inference: Mapping[str, Mapping[str, str]],
+    cells: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """Digest of what determines a table or the figures of a name.
 
@@ -194,16 +195,19 @@ def result_digest(
         Digests of capability values by "capability/model".
     inference : dict
         As `scores`, digests of nulls and intervals; empty without any.
+    cells : dict, optional
+        By "preparation/dataset", digests of scores as in `scores`, for what declares READS_SENSITIVITY.
     """
     models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
     inferred = [inference] if inference else []
     elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []
+    alternatives = [[_alternatives(sweep), cells or {}]] if getattr(made_by, "READS_SENSITIVITY", False) else []
     said = [_tagged(sweep.models), _asked(sweep), sweep.config.preparation.model_dump(), sweep.config.extraction.text]
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
-        said, *elsewhere, *inferred, *_raised(*RESULTS[kind]),
+        said, *alternatives, *elsewhere, *inferred, *_raised(*RESULTS[kind]),
     )  # fmt: skip
 
 
@@ -217,19 +221,30 @@ def _asked(sweep: Any) -> list[list[str]]:
     return [[row.id, row.kind] for row in sweep.config.capabilities]
 
 
+def _alternatives(sweep: Any) -> list[Any]:
+    """Cells, and models that one leaves out by its pooling."""
+    settings = [[cell.id, cell.metric, cell.k, cell.same_as] for cell in sweep.cells]
+    datasets = sweep.datasets()
+    left_out = {f"{p}/{d}/{m.id}": reason for p in sweep.preparations for d in datasets for m in sweep.compared(d)
+                if (reason := sweep.why_left_out(p, d, m))}  # fmt: skip
+    return [settings, left_out]
+
+
 def _tagged(models: Sequence[ModelSpec]) -> dict[str, Any]:
     """What the rows say of how models came to be."""
     return {m.id: m.model_dump(mode="json", include={"training", "tuned", "released"}) for m in models}
 
 
-def metric_settings(sweep: Any) -> list[dict[str, Any]]:
-    """One entry per metric and k: {"metric", "k" (0 where it takes none), "version"}."""
+def metric_settings(sweep: Any, preparation: str = "") -> list[dict[str, Any]]:
+    """One entry per metric and k of the sweep's rows, or those of a preparation.
+
+    Each is {"metric", "k" (0 where it takes none), "version"}.
+    """
     metrics = sweep.config.metrics
-    return [
-        {"metric": name, "k": k, "version": plugin("metrics", name, "metric").VERSION}
-        for name in sorted(metrics)
-        for k in metrics[name].k or (0,)
-    ]
+    asked = [(name, k) for name in sorted(metrics) for k in metrics[name].k or (0,)]
+    if preparation:
+        asked = sorted({(cell.metric, cell.k) for cell in sweep.cells if cell.preparation == preparation})
+    return [{"metric": name, "k": k, "version": plugin("metrics", name, "metric").VERSION} for name, k in asked]
 
 
 def score_digests(

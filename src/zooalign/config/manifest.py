@@ -48,6 +48,9 @@ class ModelSpec(Closed):
     pooling: Literal["cls", "mean", "last", "prompt_last"] = Field(
         description="Vision: cls (class token) or mean. Language: mean, last or prompt_last (last token)."
     )
+    class_token: bool = Field(
+        default=False, description="Vision: whether a model whose pooling is mean has a class token, too."
+    )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="Arithmetic of the forward pass."
     )

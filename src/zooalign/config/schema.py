@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from zooalign.closed import Closed
 from zooalign.config.jobs import GpuClass, JobsConfig, RuleResources
 from zooalign.config.manifest import Id
+from zooalign.config.sensitivity import SensitivityConfig
 
 Comparison = Literal["vision-language", "vision-vision", "language-language"]
 COMPARISONS: tuple[Comparison, ...] = ("vision-language", "vision-vision", "language-language")
@@ -60,6 +61,9 @@ class PreparationConfig(Closed):
     )
     similarity: Literal["cosine", "euclidean", "inner_product"] = Field(
         default="cosine", description="What makes a neighbour near."
+    )
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        default="float32", description="What prepared rows are rounded to before similarities are computed."
     )
 
 
@@ -138,6 +142,9 @@ class Config(Closed):
     headline: HeadlineConfig = Field(default=HeadlineConfig(), description="Metric of the capability table.")
     inference: InferenceConfig = Field(default=InferenceConfig(), description="Nulls and intervals of scores.")
     preparation: PreparationConfig = Field(default=PreparationConfig(), description="Preparation of features.")
+    sensitivity: SensitivityConfig = Field(
+        default=SensitivityConfig(), description="Alternatives, to see whether the order of models depends on them."
+    )
     extraction: ExtractionConfig = Field(default=ExtractionConfig(), description="How features are taken.")
     capabilities: tuple[CapabilityConfig, ...] = Field(default=(), description="Capabilities to measure.")
     external: tuple[str, ...] = Field(

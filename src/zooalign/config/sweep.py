@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from zooalign.config import sensitivity
 from zooalign.config.external import External, read_external
 from zooalign.config.manifest import (
     DatasetSpec,
@@ -122,10 +123,54 @@ class Sweep:
             if rule != "build_dataset" and parts[-1] == (weights if rule == "fetch_weights" else model)
         ]
 
-    def compared(self, dataset: str) -> tuple[ModelSpec, ...]:
-        """Models that take part in at least one comparison on a dataset."""
+    def compared(self, dataset: str, preparation: str = "") -> tuple[ModelSpec, ...]:
+        """Models that take part in at least one comparison on a dataset, or in the cells of a preparation there."""
         sides = {side for c in self.comparisons(dataset) for side in c.split("-")}
-        return tuple(m for m in self.models if m.modality in sides and not self.why_missing(m.id, dataset))
+        models = tuple(m for m in self.models if m.modality in sides and not self.why_missing(m.id, dataset))
+        if not preparation:
+            return models
+        if sensitivity.COMPARISON not in self.comparisons(dataset):
+            return ()
+        return tuple(m for m in models if not self.why_left_out(preparation, dataset, m))
+
+    @cached_property
+    def cells(self) -> tuple[sensitivity.Cell, ...]:
+        """Cells of the sensitivity, none unless config.yaml asks for some."""
+        return sensitivity.make_cells(self.config)
+
+    @cached_property
+    def preparations(self) -> dict[str, sensitivity.Cell]:
+        """Preparations besides the sweep's own rows, in the order of the cells: a cell of each, by id."""
+        found: dict[str, sensitivity.Cell] = {}
+        for cell in self.cells:
+            if cell.preparation:
+                found.setdefault(cell.preparation, cell)
+        return found
+
+    def prepared_as(self, preparation: str, spec: ModelSpec) -> str:
+        """Preparation whose index a model has in a preparation; empty for the sweep's own index.
+
+        A pooling that is the model's own changes nothing for it.
+        """
+        if not preparation:
+            return ""
+        cell = self.preparations[preparation]
+        own = sensitivity.pooling_of(spec, cell.pooling) == spec.pooling
+        return sensitivity.name_of([c for c in cell.changes if c[0] != "k" and not (own and c[0] == "pooling")])
+
+    def why_left_out(self, preparation: str, dataset: str, spec: ModelSpec) -> str:
+        """Why a model that is compared on a dataset has no part in a preparation; empty if it has."""
+        reason = sensitivity.why_not_pooled(spec, self.preparations[preparation].pooling)
+        name = f"{self.prepared_as(preparation, spec)}/{dataset}/{spec.id}"
+        failed = self.failures.get("index_prepared", {}).get(name)
+        return reason or (f"index_prepared failed: {failed}" if failed else "")
+
+    def further_poolings(self, dataset: str, spec: ModelSpec) -> tuple[str, ...]:
+        """Poolings besides its own that cells ask of a model on a dataset, sorted."""
+        if dataset not in self.config.datasets or sensitivity.COMPARISON not in self.comparisons(dataset):
+            return ()
+        asked = [p for p in self.config.sensitivity.pooling if not sensitivity.why_not_pooled(spec, p)]
+        return tuple(sorted({sensitivity.pooling_of(spec, p) for p in asked} - {spec.pooling}))
 
     def measured(self, capability: CapabilityConfig) -> tuple[ModelSpec, ...]:
         """Models that a capability is measured for."""
@@ -155,26 +200,33 @@ class Sweep:
         metrics = self.config.metrics.items() if asked == "all" else ()
         return {(name, k) for name, settings in metrics for k in settings.k or (0,)}
 
-    def index_settings(self) -> dict[str, Any]:
+    def index_settings(self, preparation: str = "") -> dict[str, Any]:
         """What an index is built with: preparation, k_max and what the metrics need.
 
         `k_max` is at least 48, so that a longer list of k rarely needs a new index, and long enough for intervals; a
         metric that can do without lists of k does not make them longer.
         """
-        asked = [(name, k) for name, metric in self.config.metrics.items() for k in metric.k or (None,)]
-        list_length = member("zooalign.alignment.intervals", "list_length")
-        # A metric that reads sets instead of long lists has no interval beyond the lists.
-        reads_sets = {
-            name for name in self.config.metrics if hasattr(plugin("metrics", name, "metric"), "beyond_lists")
-        }
-        in_lists = (k for name, k in self.inferred("intervals") if k <= _LISTS or name not in reads_sets)
-        shortest = max([_LISTS, *(list_length(k) for k in in_lists if k)])
-        k_max, needs = member("zooalign.metrics", "lists_and_needs")(asked, shortest)
+        cell = self.preparations[preparation] if preparation else None
+        metrics = self.config.metrics.items() if cell is None else ()
+        asked = [(name, k) for name, metric in metrics for k in metric.k or (None,)]
+        asked += [] if cell is None else [(cell.metric, cell.k or None)]
+        settings = self.config.preparation.model_dump()
+        changed = {} if cell is None else {axis: value for axis, value in cell.changes if axis in settings}
+        least = max([self._shortest_lists(), *self.config.sensitivity.k])
+        k_max, needs = member("zooalign.metrics", "lists_and_needs")(asked, least)
         return {
-            "preparation": self.config.preparation.model_dump(),
+            "preparation": {**settings, **changed},
             "k_max": k_max,
             "needs": sorted(needs),
         }
+
+    def _shortest_lists(self) -> int:
+        """Least length of lists of neighbours, intervals included."""
+        list_length = member("zooalign.alignment.intervals", "list_length")
+        # A metric that reads sets instead of long lists has no interval beyond the lists.
+        reads_sets = {n for n in self.config.metrics if hasattr(plugin("metrics", n, "metric"), "beyond_lists")}
+        in_lists = (k for name, k in self.inferred("intervals") if k <= _LISTS or name not in reads_sets)
+        return max([_LISTS, *(list_length(k) for k in in_lists if k)])
 
 
 def load_sweep(config: dict[str, Any], root: Path | str | Sequence[Path | str] = ".") -> Sweep:
@@ -213,6 +265,7 @@ def load_sweep(config: dict[str, Any], root: Path | str | Sequence[Path | str] =
     _check_datasets(sweep)
     _check_capabilities(sweep)
     _check_results(sweep)
+    _check_sensitivity(sweep)
     return sweep
 
 
@@ -320,6 +373,15 @@ def _check_results(sweep: Sweep) -> None:
                     f"config.yaml, {package}: {name} needs the capability {need!r}; add it under capabilities, "
                     f"name another one in headline.capability, or leave {name} out of {package}."
                 )
+
+
+def _check_sensitivity(sweep: Sweep) -> None:
+    sensitivity.check_poolings(sweep.config, sweep.models)
+    if sweep.cells and not any(sensitivity.COMPARISON in sweep.comparisons(d) for d in sweep.config.datasets):
+        raise ConfigError(
+            f"config.yaml, sensitivity: follows the order of models in {sensitivity.COMPARISON}, and no dataset has "
+            "that among its comparisons; add it there, or delete sensitivity."
+        )
 
 
 def _check_capabilities(sweep: Sweep) -> None:

@@ -11,8 +11,9 @@ from zooalign.config.schema import ExtractionConfig
 from zooalign.data.samples import Samples, open_samples
 from zooalign.features.batches import CaptionReader, PictureReader, make_reader
 from zooalign.features.device import place_model
+from zooalign.features.poolings import PooledStore, PooledWriters, begin_writers, pooled_stores
 from zooalign.features.shards import Shard, whole_of
-from zooalign.features.store import FeatureWriter, finished_attributes
+from zooalign.features.store import finished_attributes
 from zooalign.models.memory import is_out_of_memory
 from zooalign.models.sublayers import add_sublayers
 from zooalign.progress import Progress, Report, peak_mem_mb
@@ -43,6 +44,7 @@ def extract_features(
     report: Report,
     shard: Shard | None = None,
     *,
+    poolings: Sequence[str] = (),
     scratch: str | None = None,
     lease_timeout_s: float = 60.0,
     anew: bool = False,
@@ -63,6 +65,8 @@ def extract_features(
         How samples are read and batched.
     shard : Shard, optional
         Do only this part, unless the whole store is complete; `path` is then the shard's.
+    poolings : sequence of str
+        Poolings to store besides that of the row, in the same pass; a shard is of that of the row only.
     scratch : str, optional
         Folder of this node that weights and images are copied to first; see `scratch.local_copy`.
     lease_timeout_s : float
@@ -87,55 +91,62 @@ def extract_features(
         If another process took the store over.
     """
     wait_until_visible([dataset_folder / "dataset.json", weights_folder / "weights.json"], report)
-    whole = features_digest(spec, open_samples(dataset_folder).digest, settings.reading())
-    key = whole if shard is None else shard.digest(whole)
+    dataset = open_samples(dataset_folder).digest
+    whole = features_digest(spec, dataset, settings.reading())
+    stores = pooled_stores(spec, path, dataset, settings.reading(), poolings)
+    if shard is not None:
+        stores = [PooledStore(spec, path, shard.digest(whole))]
     if shard is not None and not anew and (complete := finished_attributes(whole_of(path), whole)) is not None:
         report(f"{shard}: the whole store is complete already")
         return complete
 
+    def current() -> dict[str, Any] | None:
+        found = [store.finished() for store in stores]
+        return None if None in found else found[0]
+
     def extract(lease: Lease) -> dict[str, Any]:
         samples = open_samples(local_copy(dataset_folder, scratch, report, lease_timeout_s))
+        wanted = [store for store in stores if anew or store.finished() is None]
         model = place_model(spec, local_copy(weights_folder, scratch, report, lease_timeout_s), settings)
         if settings.layers == "all":
             add_sublayers(model)
-        return _extract(spec, model, samples, path, settings, report, shard, whole, lease)
+        written = _extract(wanted, model, samples, settings, report, shard, whole, lease)
+        return current() or written
 
-    return make_once(path, lambda: finished_attributes(path, key), extract, report, lease_timeout_s, anew=anew)
+    return make_once(path, current, extract, report, lease_timeout_s, anew=anew)
 
 
 def _extract(
-    spec: ModelSpec,
+    stores: Sequence[PooledStore],
     model: Any,
     samples: Samples,
-    path: Path,
     settings: ExtractionConfig,
     report: Report,
     shard: Shard | None,
     whole: str,
     lease: Lease,
 ) -> dict[str, Any]:
-    """Run the model and write the store at `path`; `whole` is the digest of all features, not only of a shard's."""
+    """Run the model and write a store per pooling; `whole` is the digest of all features, not only of a shard's."""
+    spec = stores[0].spec
     device = next(model.module.parameters()).device
     report(f"{spec.id} on {samples.name}: {len(samples)} samples, {len(model.layer_names)} layers, {device}")
     if spec.quantisation is not None:
         report(f"weights are quantised to {spec.quantisation}: features are near those of the model, not its own")
-    key = whole if shard is None else shard.digest(whole)
     reader = make_reader(spec, model, samples, settings)
     if warning := reader.warning():
         report(warning)
-    writer = FeatureWriter.resume(path, key, lease)
-    if writer is None:
-        plan = _plan(spec, model, samples, reader, settings, device)
-        if shard is not None:
-            plan = shard.cut(plan, [reader.cost(i) for i in plan["order"]], whole)
-        writer = FeatureWriter.begin(path, {**plan, "digest": key}, lease)
-    elif writer.done:
+
+    def plan() -> dict[str, Any]:
+        made = _plan(spec, model, samples, reader, settings, device)
+        return made if shard is None else shard.cut(made, [reader.cost(i) for i in made["order"]], whole)
+
+    writer = begin_writers(stores, plan, lease)
+    if writer.done:
         report(f"continuing after {writer.done} of {len(writer.plan['order'])} samples")
     progress = Progress(len(writer.plan["order"]), reader.unit, report, done=writer.done)
-    _run(model, reader, writer, spec.pooling, device, progress, report)
+    _run(model, reader, writer, [store.spec.pooling for store in stores], device, progress, report)
     progress.finish()
     attributes = {
-        "model": spec.model_dump(mode="json"),
         "dataset": {"name": samples.name, "digest": samples.digest},
         "extraction_version": VERSION,
         "settings": settings.model_dump(),
@@ -147,9 +158,10 @@ def _extract(
         "peak_mem_mb": peak_mem_mb(),
         **({} if shard is None else {"shard": writer.plan["shard"]}),
     }
-    writer.finish(attributes)
-    report(f"wrote {path}")
-    return attributes
+    about = [{"model": store.spec.model_dump(mode="json"), **attributes} for store in stores]
+    writer.finish(about)
+    report(f"wrote {', '.join(str(store.path) for store in stores)}")
+    return about[0]
 
 
 def _plan(
@@ -163,7 +175,7 @@ def _plan(
     """Order and batches. They follow from shapes and settings alone, so a repeated run makes the same ones."""
     order = reader.order()
     first = next(iter(reader.batches([(0, 1)], order)))
-    layers, unpooled_bytes = _forward(model, [t.to(device) for t in first], spec.pooling)
+    (layers,), unpooled_bytes = _forward(model, [t.to(device) for t in first], [spec.pooling])
     per_unit = unpooled_bytes / (first[0].shape[1] if spec.modality == "language" else 1)
     budget = max(1, int(settings.batch_mem_mb * 2**20 / (ACTIVATION_FACTOR * per_unit)))
     on_cpu = spec.modality == "vision" and device.type == "cpu"
@@ -212,8 +224,8 @@ def batch_bounds(costs: Sequence[int], budget: int, largest: int) -> list[int]:
 def _run(
     model: Any,
     reader: CaptionReader | PictureReader,
-    writer: FeatureWriter,
-    pooling: str,
+    writer: PooledWriters,
+    poolings: Sequence[str],
     device: torch.device,
     progress: Progress,
     report: Report,
@@ -223,8 +235,8 @@ def _run(
         try:
             # A shard's rows are in the order of its own samples; "reads" are their places in the dataset.
             for batch in reader.batches(writer.remaining(), writer.plan.get("reads", writer.plan["order"])):
-                layers, _ = _forward(model, [t.to(device, non_blocking=True) for t in batch], pooling)
-                writer.append([layer.cpu().numpy() for layer in layers])
+                pooled, _ = _forward(model, [t.to(device, non_blocking=True) for t in batch], poolings)
+                writer.append([[layer.cpu().numpy() for layer in layers] for layers in pooled])
                 progress.advance(len(batch[0]))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -238,8 +250,8 @@ def _run(
         _release(device)
 
 
-def _forward(model: Any, batch: list[torch.Tensor], pooling: str) -> tuple[list[torch.Tensor], int]:
-    """Pooled layers, float32 (B, d_l), and the bytes of the layers before pooling."""
+def _forward(model: Any, batch: list[torch.Tensor], poolings: Sequence[str]) -> tuple[list[list[torch.Tensor]], int]:
+    """Pooled layers of every pooling, float32 (B, d_l), and the bytes of the layers before pooling."""
     import torch
 
     from zooalign.models.pooling import pool_language, pool_vision
@@ -248,10 +260,11 @@ def _forward(model: Any, batch: list[torch.Tensor], pooling: str) -> tuple[list[
         if len(batch) == 1:
             outputs = model.layers(batch[0])
             size = sum(t.nbytes for layer in outputs for t in layer if t is not None)
-            return [pool_vision(layer, pooling) for layer in outputs], size
+            return [[pool_vision(layer, how) for layer in outputs] for how in poolings], size
         ids, mask = batch
         states = model.layers(ids, mask)
-        return [pool_language(state, mask, pooling) for state in states], sum(s.nbytes for s in states)
+        pooled = [[pool_language(state, mask, how) for state in states] for how in poolings]
+        return pooled, sum(s.nbytes for s in states)
 
 
 def _release(device: torch.device) -> None:

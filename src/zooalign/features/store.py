@@ -147,8 +147,7 @@ def read_attributes(path: Path) -> dict[str, Any]:
 
 def _check_files(path: Path, attributes: dict[str, Any]) -> None:
     for name, size in attributes["files"].items():
-        file = path / name
-        actual = file.stat().st_size if file.exists() else None
+        actual = file.stat().st_size if (file := path / name).exists() else None
         if actual != size:
             problem = "is missing" if actual is None else f"has {actual:,} bytes instead of {size:,}"
             raise StoreError(f"{path}: truncated store: {name} {problem}. {_REMEDY}", path / "zarr.json")
@@ -284,9 +283,12 @@ class FeatureWriter:
                 "a larger GPU, or a lower precision in the model's row; finished batches are kept."
             )
         size = max(1, (stop - start) // 2)
-        done = [b for b in self.plan["bounds"] if b <= self.done]
         cut = [c for a, b in self.remaining() for c in [*range(a + size, b, size), b]]
-        self.plan = {**self.plan, "bounds": done + cut}
+        self.recut([*(b for b in self.plan["bounds"] if b <= self.done), *cut])
+
+    def recut(self, bounds: list[int]) -> None:
+        """Take batches that end at other `bounds`; what is done must end at one of them."""
+        self.plan = {**self.plan, "bounds": bounds}
         self._check()
         write_json(self.folder / "plan.json", self.plan)
 

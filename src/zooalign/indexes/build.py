@@ -12,7 +12,7 @@ import numpy as np
 
 from zooalign.errors import MetricError, unknown
 from zooalign.indexes.index import NEEDS, WITH_LISTS, Index, is_set, set_name, stored_sets, ties_name
-from zooalign.indexes.preparation import CONCATENATED, Preparation, Rows, prepare_layers
+from zooalign.indexes.preparation import CONCATENATED, RBF_NEEDS, Preparation, Rows, prepare_layers
 
 _NOTHING = np.empty((0, 0), np.float32)
 _FROM_LISTS = {"neighbors", "similarities", "centred_similarities"}
@@ -62,7 +62,7 @@ def build_index(
     FeatureError
         As :func:`zooalign.indexes.preparation.prepare_layers`.
     MetricError
-        For an unknown need, fewer than 2 samples or k_max < 1.
+        For an unknown need, one that there is not under `rbf`, fewer than 2 samples or k_max < 1.
 
     Notes
     -----
@@ -74,6 +74,10 @@ def build_index(
     for need in wanted - set(NEEDS):
         if not is_set(need):
             raise MetricError(unknown("need of an index", need, NEEDS))
+    rbf = preparation.similarity == "rbf"
+    if rbf and wanted - RBF_NEEDS:
+        raise MetricError(f"{name}: {', '.join(sorted(wanted - RBF_NEEDS))}: not with similarity 'rbf', which is for "
+                          "metrics of neighbours alone or of kernels (cka, unbiased_cka).")  # fmt: skip
     if wanted & _FROM_LISTS or any(map(is_set, wanted)):
         wanted.add("neighbors")
     if len(layers) == 0:
@@ -119,7 +123,8 @@ def _index_layer(
     arrays: dict[str, Any] = {}
     n, d = layer.values.shape
     centred = centre(layer, preparation, ranking=True)
-    needs_gram = bool(wanted & (_FROM_GRAM - {"features"}))
+    rbf = preparation.similarity == "rbf"
+    needs_gram = "gram" in wanted and not rbf
     gram = centred_gram(centred) if needs_gram else _NOTHING
     if wanted & _FROM_LISTS:
         product = gram if needs_gram else None
@@ -137,11 +142,12 @@ def _index_layer(
     if layer.scale is not layer.rank_scale and wanted & _FROM_GRAM:
         centred = centre(layer, preparation, ranking=False)
         gram = centred_gram(centred) if needs_gram else _NOTHING
+    from_distances = wanted & _FROM_DISTANCES or (rbf and "gram" in wanted)
+    distances = kernels.squared_distances(layer) if from_distances else kernels.NO_DISTANCES
     if "gram" in wanted:
-        arrays["gram"] = kernels.packed_linear(gram, n)
+        arrays["gram"] = kernels.packed_rbf(distances, None) if rbf else kernels.packed_linear(gram, n)
     if "kernel_offsets" in wanted:
         arrays["kernel_offsets"] = kernels.kernel_offsets(layer)
-    distances = kernels.squared_distances(layer) if wanted & _FROM_DISTANCES else kernels.NO_DISTANCES
     if "gram_rbf" in wanted:
         arrays["gram_rbf"] = kernels.packed_rbf(distances, sigma=1.0)
     if "gram_rbf_median" in wanted:

@@ -170,7 +170,7 @@ def _begin(rows: Rows, own: np.ndarray, k: int, preparation: Preparation, scan: 
     from zooalign.kernels import rows as kernels
 
     q, d = len(rows.values), rows.values.shape[1]
-    euclidean = preparation.similarity == "euclidean" and not preparation.unit_rows
+    euclidean = preparation.by_distance
     centre = np.empty(d)
     kernels.scaled_column_means(rows.values, rows.rank_scale, centre)
     factor, lengths, errors = _rounded(rows, centre, np.ones(q), scan)

@@ -30,6 +30,8 @@ def checked_shape(
             raise MetricError(unknown(kind, value, known))
     if preparation.normalise == "centred_l2":
         raise MetricError("a streamed gallery cannot be centred first: set normalise to 'l2' or 'none'.")
+    if preparation.precision != "float32":
+        raise MetricError("a streamed gallery is not rounded: set precision to 'float32'.")
     if block < 1:
         raise MetricError(f"block is {block}: at least one gallery row has to be in memory.")
     return m, d

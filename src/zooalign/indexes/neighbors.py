@@ -126,7 +126,7 @@ def centre(layer: Rows, preparation: Preparation, ranking: bool) -> Centred:
     if constant:
         rows[:] = 0.0
         lengths[:] = offsets[:] = longest = 0.0
-    if preparation.similarity == "euclidean" and not preparation.unit_rows:
+    if preparation.by_distance:
         offsets = -0.5 * lengths**2
         slack = longest**2
     else:
@@ -252,7 +252,7 @@ def nearest(
     check_k(k, n)
     if centred is None:
         centred = centre(layer, preparation, ranking=True)
-    euclidean = preparation.similarity == "euclidean" and not preparation.unit_rows
+    euclidean = preparation.by_distance
     seed, classes = tie_seed(layer), row_classes(layer.values)
     lists, tie_counts, dots = np.empty((n, k), neighbor_dtype(n)), np.zeros(k, np.int32), np.empty((n, k))
     for first, last, scores in _blocks(centred, gram):

@@ -42,7 +42,7 @@ class Relabelled(Index):
     @property
     def holds(self) -> set[str]:
         """Names of what the base holds."""
-        return self._base.holds
+        return self.base.holds
 
     @property
     def k_max(self) -> int:

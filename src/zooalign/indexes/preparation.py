@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from zooalign.errors import ConfigError, FeatureError, unknown
+from zooalign.indexes.layers import CheckedLayers, all_finite, flat
 
 VERSION = 1
 
@@ -24,7 +25,10 @@ _NORMS = ("l2", "none", "centred_l2")
 _TIED, _FAR = 0.5, 8.0
 # A threshold below this share of what it clips leaves the rounding of float32 features.
 _SINGLE = 2.0**-24
-_SIMILARITIES = ("cosine", "euclidean", "inner_product")
+_SIMILARITIES = ("cosine", "euclidean", "inner_product", "rbf")
+_PRECISIONS = ("float32", "float16", "bfloat16")
+# What an index may hold under `rbf`: everything else is of inner products.
+RBF_NEEDS = frozenset({"neighbors", "gram"})
 CONCATENATED = "concatenated"
 
 
@@ -45,8 +49,12 @@ class Preparation:
         Rows to unit length; left alone; or columns centred first, then rows to unit length.
     include_concat : bool
         Add the pseudo-layer of all clamped layers side by side (paper, C.2), last, named "concatenated".
-    similarity : {"cosine", "euclidean", "inner_product"}
-        What ranks neighbours. On unit rows the three agree.
+    similarity : {"cosine", "euclidean", "inner_product", "rbf"}
+        What ranks neighbours. On unit rows the four agree. "rbf", the Gaussian kernel with the median distance as
+        bandwidth, ranks as "euclidean" does; the kernel of cka and its kin is then that one, not the linear one.
+    precision : {"float32", "float16", "bfloat16"}
+        What prepared rows are rounded to before similarities are computed. Rows of unit length are scaled again
+        afterwards, so that rounding changes their direction only.
 
     Raises
     ------
@@ -64,6 +72,7 @@ class Preparation:
     normalise: str = "l2"
     include_concat: bool = False
     similarity: str = "cosine"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if not 0.0 < self.clamp_quantile <= 1.0:
@@ -72,13 +81,16 @@ class Preparation:
             ("clamp_scope", self.clamp_scope, _SCOPES),
             ("normalise", self.normalise, _NORMS),
             ("similarity", self.similarity, _SIMILARITIES),
+            ("precision", self.precision, _PRECISIONS),
         ):
             if value not in known:
                 raise ConfigError(unknown(kind, str(value), known))
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings as a JSON-able dict."""
-        return asdict(self)
+        """Return the settings as a JSON-able dict; `precision` only where rows are rounded."""
+        # Digests of what was made before rows could be rounded still hold.
+        left_out = {"precision"} if self.precision == "float32" else set[str]()
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
 
     def digest(self) -> str:
         """Hexadecimal SHA-256 of the settings and of this module's VERSION.
@@ -95,6 +107,11 @@ class Preparation:
     def unit_rows(self) -> bool:
         """Whether neighbours are ranked by the inner product of rows of unit length."""
         return self.normalise != "none" or self.similarity == "cosine"
+
+    @property
+    def by_distance(self) -> bool:
+        """Whether neighbours are ranked by the Euclidean distance of rows of any length."""
+        return self.similarity in ("euclidean", "rbf") and not self.unit_rows
 
 
 @dataclass(frozen=True)
@@ -174,7 +191,7 @@ def _threshold(arrays: Sequence[np.ndarray], quantile: float) -> Threshold:
         if not halves:
             break
         size += a.size
-        kernels.count_half(_flat(a).view(np.uint16), counts)
+        kernels.count_half(flat(a).view(np.uint16), counts)
     if halves:
         bits = [place(counts, rank) for rank in _ranks(size, quantile)]
         value, outlying = np.array(bits, np.uint16).view(np.float16).tolist()
@@ -183,7 +200,7 @@ def _threshold(arrays: Sequence[np.ndarray], quantile: float) -> Threshold:
     size = 0
     for a in arrays:
         size += a.size
-        kernels.count_high(_flat(a.astype(np.float32, copy=False)).view(np.uint32), counts)
+        kernels.count_high(flat(a.astype(np.float32, copy=False)).view(np.uint32), counts)
     rank, far = _ranks(size, quantile)
     high = place(counts, rank)
     above = int(counts[high + 1 :].sum())
@@ -191,7 +208,7 @@ def _threshold(arrays: Sequence[np.ndarray], quantile: float) -> Threshold:
     rank -= int(counts[:high].sum())
     counts = np.zeros(1 << 16, np.int64)
     for a in arrays:
-        kernels.count_low(_flat(a.astype(np.float32, copy=False)).view(np.uint32), np.uint32(high), counts)
+        kernels.count_low(flat(a.astype(np.float32, copy=False)).view(np.uint32), np.uint32(high), counts)
     low = place(counts, rank)
     value = float(np.array([(high << 16) | low], np.uint32).view(np.float32)[0])
     return Threshold(value, float((above + counts[low:].sum()) / size), outlying)
@@ -259,7 +276,8 @@ def prepare_layers(
     FeatureError
         For no layers, a layer that is not (n, d) of floats, a NaN or infinity, or a row of length zero
         where rows are to have unit length; the message names the layer and the sample. For a clamp that
-        would leave zeros, signs or noise: more zeros, equal values or tiny ones than the quantile allows for.
+        would leave zeros, signs or noise: more zeros, equal values or tiny ones than the quantile allows for; for a
+        value that does not fit into the precision.
     """
     n = len(sample_ids)
     if len(layers) == 0:
@@ -267,7 +285,7 @@ def prepare_layers(
     if len(layer_names) != len(layers):
         raise FeatureError(f"{len(layers)} layers but {len(layer_names)} layer names.")
     threshold = None
-    lazy = _Checked(layers, layer_names, sample_ids)
+    lazy = CheckedLayers(layers, layer_names, sample_ids)
     scope = preparation.clamp_scope if preparation.clamp_quantile < 1.0 else "none"
     if scope == "published":
         scope = "layer" if len({x.shape[1] for x in lazy}) > 1 else "model"
@@ -312,6 +330,10 @@ def _normalised(values: np.ndarray, preparation: Preparation, name: str, ids: Se
         values = centred
     squares = np.empty(n)
     kernels.row_sums_of_squares(values, squares)
+    if preparation.precision != "float32":
+        scale = 1.0 / np.sqrt(np.where(squares > 0, squares, 1.0)) if preparation.normalise != "none" else ones
+        values = _rounded(values * scale.astype(np.float32)[:, None], preparation.precision, name, ids)
+        kernels.row_sums_of_squares(values, squares)
     if preparation.unit_rows and not squares.all():
         row = int(np.flatnonzero(squares == 0.0)[0])
         raise FeatureError(
@@ -323,51 +345,18 @@ def _normalised(values: np.ndarray, preparation: Preparation, name: str, ids: Se
     return Rows(name, values, unit if preparation.normalise != "none" else ones, unit)
 
 
-class _Checked(Sequence[np.ndarray]):
-    """The layers, each checked as it is read."""
-
-    def __init__(self, layers: Sequence[np.ndarray], names: Sequence[str], ids: Sequence[str]) -> None:
-        self._layers, self._names, self._ids = layers, names, ids
-
-    def __len__(self) -> int:
-        return len(self._layers)
-
-    def __getitem__(self, position: Any) -> Any:
-        if not 0 <= position < len(self._layers):
-            raise IndexError(position)
-        name = str(self._names[position])
-        return _checked_layer(self._layers[int(position)], name, self._ids)
-
-
-def _checked_layer(x: np.ndarray, name: str, ids: Sequence[str]) -> np.ndarray:
-    """A layer as float16 or float32 after the checks that every public entry promises."""
-    x = np.asarray(x)
-    if x.ndim != 2 or x.shape[0] != len(ids) or x.shape[1] == 0:
+def _rounded(values: np.ndarray, precision: str, name: str, ids: Sequence[str]) -> np.ndarray:
+    """Float32 rows (n, d) rounded to the nearest number of a precision, ties to even; still float32."""
+    if precision == "float16":
+        with np.errstate(over="ignore"):  # reported below, by name
+            rounded = values.astype(np.float16).astype(np.float32)
+    else:  # bfloat16 is the upper half of float32
+        bits = values.view(np.uint32)
+        rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) & np.uint32(0xFFFF0000)).view(np.float32)
+    if not all_finite(rounded):
+        row, column = (int(v) for v in np.argwhere(~np.isfinite(rounded))[0])
         raise FeatureError(
-            f"layer {name!r} has shape {x.shape}: expected (n, d) with n = {len(ids)} samples and d > 0."
+            f"layer {name!r}: feature {column} of sample {ids[row]!r} (row {row}) is {values[row, column]:.6g} and "
+            f"does not fit into {precision}. Set precision to bfloat16, or normalise to l2."
         )
-    if x.dtype.kind not in "fiu":
-        raise FeatureError(f"layer {name!r} has type {x.dtype}: expected floating-point features.")
-    if x.dtype != np.float16:
-        with np.errstate(over="ignore"):  # an overflow to infinity is reported below, by name
-            x = x.astype(np.float32, copy=False)
-    if not _all_finite(x):
-        row, column = (int(v) for v in np.argwhere(~np.isfinite(x))[0])
-        raise FeatureError(
-            f"layer {name!r}: feature {column} of sample {ids[row]!r} (row {row}) is {x[row, column]}. "
-            "Extract this model again in float32, or leave the layer out."
-        )
-    return x
-
-
-def _all_finite(x: np.ndarray) -> bool:
-    """By the exponent bits of the largest magnitude: infinity and NaN lie above every number."""
-    from zooalign.kernels import rows as kernels
-
-    if x.dtype == np.float16:
-        return bool(kernels.largest_half(_flat(x).view(np.uint16)) < 0x7C00)
-    return bool(kernels.largest_single(_flat(x).view(np.uint32)) < 0x7F800000)
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(x).reshape(-1)
+    return rounded

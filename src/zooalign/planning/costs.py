@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from zooalign.config.sensitivity import COMPARISON
 from zooalign.registry import member, plugin
 
 if TYPE_CHECKING:
@@ -226,9 +227,9 @@ def extraction(sweep: Sweep, dataset: str, model: str, gpu: bool) -> tuple[float
     return mem_mb, extraction_seconds(spec, n, gpu, settings.workers)
 
 
-def index(sweep: Sweep, dataset: str, model: str) -> tuple[float, float]:
+def index(sweep: Sweep, dataset: str, model: str, preparation: str = "") -> tuple[float, float]:
     """The same of indexing a model's features."""
-    spec, n, settings = sweep.model(model), n_samples(sweep.dataset(dataset)), sweep.index_settings()
+    spec, n, settings = sweep.model(model), n_samples(sweep.dataset(dataset)), sweep.index_settings(preparation)
     size = index_bytes(spec, n, settings["needs"], settings["k_max"])
     # Every layer is kept until the index is stacked and written; four n x n products besides.
     return LIGHT_MEM_MB + (size + 16 * n * n) / 2**20, index_seconds(spec, n)
@@ -242,7 +243,11 @@ def inferred(sweep: Sweep) -> set[tuple[str, int]]:
 def inference_seconds(sweep: Sweep, layer_pairs: float, n: int) -> float:
     """Seconds of the nulls and intervals of one pair of models."""
     asked, seconds = sweep.config.inference, 0.005
-    for which, matrices, per_matrix in (("null", asked.permutations, 1.0), ("intervals", asked.splits, 5.0)):
+    kinds: tuple[tuple[Literal["null", "intervals"], int, float], ...] = (
+        ("null", asked.permutations, 1.0),
+        ("intervals", asked.splits, 5.0),
+    )
+    for which, matrices, per_matrix in kinds:
         for name, _ in sweep.inferred(which):
             lists = {"neighbors"} == kind("metrics", name).NEEDS
             rate, power = (LISTS_S, 1) if lists else (KERNELS_S, 2)
@@ -311,18 +316,20 @@ def logits_mem_mb(options: Any) -> int:
     return 3 * getattr(options, "logits_mib", 0)
 
 
-def partners(sweep: Sweep, dataset: str, spec: ModelSpec) -> list[ModelSpec]:
+def partners(sweep: Sweep, dataset: str, spec: ModelSpec, preparation: str = "") -> list[ModelSpec]:
     """Models that a model is compared with on a dataset; which row holds a pair is known on disk only."""
     sides = set()
-    for comparison in sweep.comparisons(dataset):
+    for comparison in (COMPARISON,) if preparation else sweep.comparisons(dataset):
         first, second = comparison.split("-")
         if spec.modality in (first, second):
             sides.add(second if spec.modality == first else first)
-    return [m for m in sweep.compared(dataset) if m.modality in sides and m.id != spec.id]
+    return [m for m in sweep.compared(dataset, preparation) if m.modality in sides and m.id != spec.id]
 
 
-def n_settings(sweep: Sweep) -> int:
-    """Number of (metric, k) of the sweep."""
+def n_settings(sweep: Sweep, preparation: str = "") -> int:
+    """Number of (metric, k) of the sweep's rows, or those of a preparation."""
+    if preparation:
+        return len({cell.k for cell in sweep.cells if cell.preparation == preparation})
     return sum(len(metric.k) or 1 for metric in sweep.config.metrics.values())
 
 
@@ -331,11 +338,11 @@ def n_lines(sweep: Sweep) -> float:
     return len(sweep.models) ** 2 / 2 * n_settings(sweep) * len(sweep.config.datasets)
 
 
-def row(sweep: Sweep, dataset: str, model: str) -> tuple[float, float]:
+def row(sweep: Sweep, dataset: str, model: str, preparation: str = "") -> tuple[float, float]:
     """The same of a model's row, if it held all pairs of the model."""
     spec, n = sweep.model(model), n_samples(sweep.dataset(dataset))
-    settings, own = n_settings(sweep), n_layers(spec)
-    layers = [n_layers(m) for m in partners(sweep, dataset, spec)]
+    settings, own = n_settings(sweep, preparation), n_layers(spec)
+    layers = [n_layers(m) for m in partners(sweep, dataset, spec, preparation)]
     seconds = sum(pair_seconds(own * other, n, settings) for other in layers)
     lines = settings * sum(row_line_bytes(own * other, n) for other in layers)
     # Indexes are memory maps, but a metric copies some of what it reads of two of them.

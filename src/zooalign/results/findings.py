@@ -19,6 +19,7 @@ from zooalign.provenance import file_sha256, package_versions, read_object, stam
 from zooalign.registry import plugin
 from zooalign.results.means import ShownAlignment
 from zooalign.results.publishing import Header, publish
+from zooalign.results.sensitivity import cell_frames, preparation_of
 from zooalign.storage.atomic import write_json
 
 if TYPE_CHECKING:
@@ -63,12 +64,15 @@ class Findings:
         Capability records (JSON).
     inference_paths : tuple of Path
         Nulls and intervals of the rows (parquet); none where the configuration asks for none.
+    sensitivity_paths : tuple of Path
+        Rows of the sensitivity's preparations, for what declares READS_SENSITIVITY.
     """
 
     sweep: Sweep
     row_paths: tuple[Path, ...]
     capability_paths: tuple[Path, ...]
     inference_paths: tuple[Path, ...] = ()
+    sensitivity_paths: tuple[Path, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -92,7 +96,22 @@ class Findings:
 
     def digest(self, kind: str, name: str) -> str:
         """Digest of what determines a table or figure of that name, as the rows and records say."""
-        return result_digest(self.sweep, kind, name, *self._inputs)
+        reads = getattr(plugin(kind, name, kind[:-1]), "READS_SENSITIVITY", False)
+        return result_digest(self.sweep, kind, name, *self._inputs, self._cells if reads else None)
+
+    @cached_property
+    def _cells(self) -> dict[str, dict[str, str]]:
+        """Digests of scores by "preparation/dataset" and name."""
+        scores: dict[str, dict[str, str]] = {}
+        for path in self.sensitivity_paths:
+            receipt = _stored(path.with_name(f"{path.stem}.receipt.json"))
+            scores.setdefault(f"{preparation_of(path)}/{receipt['dataset']}", {}).update(receipt["digests"])
+        return scores
+
+    @cached_property
+    def cells(self) -> dict[str, pd.DataFrame]:
+        """Alignment by cell id, with the columns of `alignment`: what `results.sensitivity.follow` takes."""
+        return cell_frames(self.sweep.cells, self.alignment, self.sensitivity_paths)
 
     @property
     def metric(self) -> str:
@@ -261,6 +280,7 @@ def make_result(
     report: Report,
     dataset: str = "",
     inference_paths: Iterable[Path] = (),
+    sensitivity_paths: Iterable[Path] = (),
 ) -> None:
     """Write a table, or a figure of a dataset, and beside it what it was made from.
 
@@ -272,14 +292,15 @@ def make_result(
         "tables" or "figures".
     name : str
         File of that room.
-    row_paths, capability_paths, inference_paths : iterable of path
+    row_paths, capability_paths, inference_paths, sensitivity_paths : iterable of path
         As in `Findings`.
     files : sequence of path
         What is written, equal but for the suffix.
     dataset : str
         Dataset that a figure shows.
     """
-    paths = (tuple(map(Path, some)) for some in (row_paths, capability_paths, inference_paths))
+    given = (row_paths, capability_paths, inference_paths, sensitivity_paths)
+    paths = (tuple(map(Path, some)) for some in given)
     findings = Findings(sweep, *paths)
     files = [Path(file) for file in files]
     stem = Path(str(files[0]).removesuffix(files[0].suffix))

@@ -24,7 +24,7 @@ _NOTES = (
     "The slope is of alignment on capability within families, each with a level of its own: what differs between "
     "families is not in it. Its interval leaves a family out at a time.",
     "Curves are compared by the error of models that they were not fitted to. The straight line is kept unless a "
-    "curve is better by more than the standard error of the difference; nothing is said of what lies beyond these models.",
+    "curve is better by more than the standard error of the difference; nothing is said of what lies beyond them.",
     "Capability counts so that higher is better: bits per byte with its sign turned.",
 )
 

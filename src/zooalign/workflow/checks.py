@@ -105,6 +105,11 @@ def features(work: Work, dataset: str, model: str) -> Verdict:
         return Verdict("stale", _difference(work, attributes, dataset, model))
     if finished_attributes(path, expected) is None:
         return Verdict("damaged", "a file is missing, was edited or cut off")
+    for preparation, cell in work.sweep.preparations.items():
+        if cell.pooling in work.sweep.further_poolings(dataset, work.sweep.model(model)):
+            pooled = work.features_digest(dataset, model, preparation)
+            if pooled and finished_attributes(work.store(dataset, model, preparation), pooled) is None:
+                return Verdict("stale", f"features of pooling {cell.pooling} are not stored")
     return DONE
 
 
@@ -121,29 +126,31 @@ def _difference(work: Work, attributes: dict[str, Any], dataset: str, model: str
     return "; ".join(changed)
 
 
-def index(work: Work, dataset: str, model: str) -> Verdict:
+def index(work: Work, dataset: str, model: str, preparation: str = "") -> Verdict:
     """Made from these features with these settings, and whole."""
     from zooalign.indexes.from_features import covers, read_index_attributes
 
-    path, expected = work.layout.index(dataset, model), work.index_digest(dataset, model)
+    place = (dataset, model, preparation)
+    path, expected = work.layout.index(*place), work.index_digest(*place)
     try:
         attributes = read_index_attributes(path)
     except StoreError as error:
         return _absent(path / "zarr.json", "never indexed", error)
     if expected is None or attributes["digest"] != expected:
         return Verdict("stale", "the features, the preparation or VERSION of a module that indexes changed")
-    settings = work.sweep.index_settings()
+    settings = work.sweep.index_settings(preparation)
     if covers(path, expected, settings["k_max"], settings["needs"]):
         return DONE
     return Verdict("stale", "it lacks what a metric needs, or was edited or cut off")
 
 
-def row(work: Work, dataset: str, model: str) -> Verdict:
+def row(work: Work, dataset: str, model: str, preparation: str = "") -> Verdict:
     """Every pair of the row under every metric, and nothing else."""
     from zooalign.alignment.pairs import VERSION
 
-    files = work.layout.row(dataset, model), work.layout.receipt(dataset, model)
-    return _pairs(work, dataset, model, files, work.scores(dataset, model), VERSION)
+    place = (dataset, model, preparation)
+    files = work.layout.row(*place), work.layout.receipt(*place)
+    return _pairs(work, place, files, work.scores(*place), VERSION)
 
 
 def inference(work: Work, dataset: str, model: str) -> Verdict:
@@ -151,19 +158,19 @@ def inference(work: Work, dataset: str, model: str) -> Verdict:
     from zooalign.alignment.infer_row import VERSION
 
     files = work.layout.inference(dataset, model), work.layout.inference_receipt(dataset, model)
-    return _pairs(work, dataset, model, files, work.inferences(dataset, model), VERSION)
+    return _pairs(work, (dataset, model, ""), files, work.inferences(dataset, model), VERSION)
 
 
 def _pairs(
-    work: Work, dataset: str, model: str, files: tuple[Path, Path], wanted: dict[Key, str] | None, version: int
+    work: Work, place: tuple[str, str, str], files: tuple[Path, Path], wanted: dict[Key, str] | None, version: int
 ) -> Verdict:
     """What a row of pairs and its receipt say, of which each line shall have a digest."""
     from zooalign.alignment.update import by_name, current_receipt
 
-    path, receipt = files
+    (path, receipt), (dataset, model, preparation) = files, place
     if wanted is None:
         return Verdict("stale" if path.exists() else "missing", f"dataset {dataset} is not built")
-    if current_receipt(path, receipt, work.rows(dataset)[model], by_name(wanted), version):
+    if current_receipt(path, receipt, work.rows(dataset, preparation)[model], by_name(wanted), version):
         return DONE
     if not path.exists():
         return Verdict("missing", "never computed")

@@ -16,6 +16,7 @@ from zooalign.planning import costs
 from zooalign.planning.usage import Measured, measured_factors
 from zooalign.workflow import disk
 from zooalign.workflow.resources import gpu_class, item_needs, job_resources
+from zooalign.workflow.rule import place
 from zooalign.workflow.rules import RULES
 from zooalign.workflow.session import group
 from zooalign.workflow.work import Item, Work
@@ -224,7 +225,7 @@ def make_plan(sweep: Sweep, layout: Layout, cluster: bool = False, groups: Group
         rules=rules,
         cluster=cluster,
         submitted=_submitted(sweep) if cluster else (),
-        pairs=sum(len(work.rows(item.parts[0])[item.parts[1]]) for item in work.due("align_row")),
+        pairs=sum(_pairs(work, item) for rule in ("align_row", "align_prepared") for item in work.due(rule)),
         weights_gib=sum(map(costs.weight_bytes, sweep.weights.values())) / 2**30,
         peak_gib=None if sweep.config.weights == "keep" else disk.peak_bytes(work) / 2**30,
     )
@@ -241,7 +242,7 @@ def _rule_plan(work: Work, rule: str, measured: Measured, groups: Groups) -> Rul
     seconds: dict[Item, float] = {}
     for item in due:
         needs = item_needs(work.sweep, rule, item.parts, work.cluster)
-        predicted = needs.seconds * _share_of_row(work, item)
+        predicted = needs.seconds * RULES[rule].share(work, item.parts)
         seconds[item], known = measured.seconds(rule, item.parts, needs.gpus > 0, predicted)
         plan.measured += known
         plan.gib += RULES[rule].written(work, *item.parts) / 2**30
@@ -282,10 +283,7 @@ def _job_plan(work: Work, items: Sequence[Item], seconds: Mapping[Item, float], 
     )
 
 
-def _share_of_row(work: Work, item: Item) -> float:
-    """Part of a model's possible pairs that its own row holds."""
-    if item.rule not in ("align_row", "infer_row"):
-        return 1.0
-    dataset, model = item.parts
-    partners = len(costs.partners(work.sweep, dataset, work.sweep.model(model)))
-    return len(work.rows(dataset)[model]) / partners if partners else 1.0
+def _pairs(work: Work, item: Item) -> int:
+    """Pairs that a row holds."""
+    dataset, model, *preparation = place(item.parts)
+    return len(work.rows(dataset, *preparation)[model])

@@ -17,6 +17,17 @@ Parts = tuple[str, ...]
 Needs = list[tuple[str, Parts]]
 
 
+def place(parts: Parts) -> Parts:
+    """Dataset and model of the parts of an index or a row, then the preparation where it is of one.
+
+    Examples
+    --------
+    >>> place(("emoji", "minilm_l6")), place(("k-5", "emoji", "minilm_l6"))
+    (('emoji', 'minilm_l6'), ('emoji', 'minilm_l6', 'k-5'))
+    """
+    return (*parts[-2:], *parts[:-2])
+
+
 class Rule(ABC):
     """Base of all rules.
 
@@ -91,6 +102,11 @@ class Rule(ABC):
     def traces(self, layout: Layout, *parts: str) -> list[Path]:
         """What an earlier attempt leaves behind when it ends before its time."""
         return self.files(layout, *parts)
+
+    def share(self, work: Work, parts: Parts) -> float:
+        """Part of the estimated seconds that falls to an item."""
+        del work, parts
+        return 1.0
 
     def runs_model(self, sweep: Sweep, parts: Parts) -> bool:
         """Whether a model runs, on a GPU where there is one."""

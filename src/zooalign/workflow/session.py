@@ -86,6 +86,11 @@ def needed_files(work: Work, item: Item, place: int | str | None = None) -> list
     return files[place] if isinstance(place, int) else files
 
 
+def cell_rows(work: Work, item: Item) -> list[str]:
+    """Rows of the sensitivity that a table or figure reads; none for most."""
+    return [str(work.file(*need)) for need in work.needs(item) if need.rule == "align_prepared"]
+
+
 def weights_for(work: Work, item: Item) -> list[str]:
     """Weights that a job runs with; none where they were removed and what was made with them is done."""
     needs = [need for need in work.needs(item) if need.rule == "fetch_weights"]

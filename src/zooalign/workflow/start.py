@@ -68,13 +68,16 @@ def check_sizes(work: Work) -> None:
     """
     from zooalign.errors import ConfigError
 
-    longest = {name: max(metric.k) for name, metric in work.sweep.config.metrics.items() if metric.k}
+    config = work.sweep.config
+    longest = {f"metrics.{name}": max(metric.k) for name, metric in config.metrics.items() if metric.k}
+    if config.sensitivity.k:
+        longest["sensitivity"] = max(config.sensitivity.k)
     for dataset in work.sweep.datasets():
         n = work.samples(dataset)
         for name, k in longest.items():
             if n is not None and k >= n:
                 raise ConfigError(
-                    f"config.yaml, metrics.{name}: k = {k} needs more than {k} samples, and {dataset} has {n}: "
+                    f"config.yaml, {name}: k = {k} needs more than {k} samples, and {dataset} has {n}: "
                     "choose a smaller k or a larger dataset."
                 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from zooalign.alignment.pairs import Pair, all_pairs, assign_pairs
 from zooalign.alignment.table import held_pairs
 from zooalign.config import identity
 from zooalign.config.schema import ExtractionConfig
+from zooalign.config.sensitivity import COMPARISON, pooling_of
 from zooalign.config.sweep import Sweep, load_sweep
 from zooalign.layout import Layout
 from zooalign.network import offline
@@ -88,7 +89,7 @@ class Work:
     def __init__(self, sweep: Sweep, layout: Layout, cluster: bool = False, anew: tuple[str, ...] = ()) -> None:
         self.sweep, self.layout, self.cluster = sweep, layout, cluster
         self.anew: frozenset[str] = frozenset(anew)
-        self.rows = cache(self._rows)
+        self._rows_of = cache(self._rows)
         self.items = cache(self._items)
         self.verdict = cache(self.check)
         self.is_due = cache(self._is_due)
@@ -99,7 +100,7 @@ class Work:
         self._features = cache(self._features_of)
         self._index = cache(self._index_of)
         self._index_settings = cache(sweep.index_settings)
-        self._metrics = cache(lambda: identity.metric_settings(sweep))
+        self._metrics = cache(partial(identity.metric_settings, sweep))
         self._inferred = cache(lambda: identity.inference_settings(sweep))
         self._findings = cache(self._read_findings)
         self._members = cache(self._row_members)
@@ -174,9 +175,9 @@ class Work:
         """Items of a rule that have to be made."""
         return tuple(item for item in self.items(rule) if self.is_due(item))
 
-    def compared(self) -> list[Parts]:
-        """(dataset, model) of every model that takes part in a comparison, sorted."""
-        return sorted((d, m.id) for d in self.sweep.datasets() for m in self.sweep.compared(d))
+    def compared(self, preparation: str = "") -> list[Parts]:
+        """(dataset, model) of every model that takes part in a comparison, or in a preparation, sorted."""
+        return sorted((d, m.id) for d in self.sweep.datasets() for m in self.sweep.compared(d, preparation))
 
     # --- doing ---------------------------------------------------------------------------------------------------
 
@@ -269,26 +270,47 @@ class Work:
             return len(whole)
         return family.size(options, dataset) if hasattr(family, "size") else getattr(options, "n", None)
 
-    def features_digest(self, dataset: str, model: str) -> str | None:
+    def features_digest(self, dataset: str, model: str, preparation: str = "") -> str | None:
         """Digest that a model's features must have; None while the dataset is not built."""
         content = self.content_digest(dataset)
-        return content and self._features(model, content)
+        return content and self._features(model, content, self._pooling(model, preparation))
 
-    def _features_of(self, model: str, content: str) -> str:
-        return identity.features_digest(self.sweep.model(model), content, self.sweep.config.extraction.reading())
+    def _features_of(self, model: str, content: str, pooling: str) -> str:
+        spec = self.sweep.model(model).model_copy(update={"pooling": pooling})
+        return identity.features_digest(spec, content, self.sweep.config.extraction.reading())
 
-    def index_digest(self, dataset: str, model: str) -> str | None:
+    def index_item(self, dataset: str, model: str, preparation: str = "") -> Item:
+        """Item that makes the index of a model in a preparation: the sweep's own where nothing changes for it."""
+        prepared = self.sweep.prepared_as(preparation, self.sweep.model(model))
+        place = (dataset, model)
+        return Item("index_prepared", (prepared, *place)) if prepared else Item("index_features", place)
+
+    def store(self, dataset: str, model: str, preparation: str = "") -> Path:
+        """Features that an index is made from."""
+        from zooalign.features.poolings import pooled_path
+
+        own, path = self.sweep.model(model).pooling, self.layout.features(dataset, model)
+        pooling = self._pooling(model, preparation)
+        return path if pooling == own else pooled_path(path, pooling)
+
+    def _pooling(self, model: str, preparation: str) -> str:
+        asked = self.sweep.preparations[preparation].pooling if preparation else None
+        return pooling_of(self.sweep.model(model), asked)
+
+    def index_digest(self, dataset: str, model: str, preparation: str = "") -> str | None:
         """Digest that a model's index must have; None while the dataset is not built."""
-        features = self.features_digest(dataset, model)
-        return features and self._index(features)
+        features = self.features_digest(dataset, model, preparation)
+        return features and self._index(features, self.sweep.prepared_as(preparation, self.sweep.model(model)))
 
-    def _index_of(self, features: str) -> str:
-        return identity.index_digest(features, self._index_settings()["preparation"])
+    def _index_of(self, features: str, preparation: str) -> str:
+        return identity.index_digest(features, self._index_settings(preparation)["preparation"])
 
-    def scores(self, dataset: str, model: str) -> dict[tuple[Pair, str, int], str] | None:
+    def scores(self, dataset: str, model: str, preparation: str = "") -> dict[tuple[Pair, str, int], str] | None:
         """Digest of every score of a row; None while the dataset is not built."""
-        known = self._index_digests(dataset, model)
-        return None if known is None else identity.score_digests(self.rows(dataset)[model], self._metrics(), known)
+        known = self._index_digests(dataset, model, preparation)
+        if known is None:
+            return None
+        return identity.score_digests(self.rows(dataset, preparation)[model], self._metrics(preparation), known)
 
     def inferences(self, dataset: str, model: str) -> dict[tuple[Pair, str, int], str] | None:
         """Digest of the null and interval of every score of a row that gets one; None as for scores."""
@@ -298,18 +320,18 @@ class Work:
         settings = self.sweep.config.inference.model_dump()
         return identity.inference_digests(self.rows(dataset)[model], self._inferred(), settings, known)
 
-    def _index_digests(self, dataset: str, model: str) -> dict[str, str] | None:
+    def _index_digests(self, dataset: str, model: str, preparation: str = "") -> dict[str, str] | None:
         """Digests of the indexes that a row is made from; None while the dataset is not built."""
-        indexes = {m: self.index_digest(dataset, m) for m in self.row_members(dataset, model)}
+        members = self.row_members(dataset, model, preparation)
+        indexes = {m: self.index_digest(dataset, m, preparation) for m in members}
         known = {m: digest for m, digest in indexes.items() if digest is not None}
         return known if len(known) == len(indexes) else None
 
     def _read_findings(self) -> Any:
         from zooalign.results.findings import Findings
 
-        rules = ("align_row", "measure_capability", "infer_row")
-        rows, records, inference = (tuple(self.file(*item) for item in self.items(rule)) for rule in rules)
-        return Findings(self.sweep, rows, records, inference)
+        rules = ("align_row", "measure_capability", "infer_row", "align_prepared")
+        return Findings(self.sweep, *(tuple(self.file(*item) for item in self.items(rule)) for rule in rules))
 
     def result_digest(self, rule: str, parts: Parts) -> str:
         """Digest of what a table or figure would be made from now; an error if something of it cannot be read."""
@@ -317,17 +339,22 @@ class Work:
 
     # --- rows ----------------------------------------------------------------------------------------------------
 
-    def _rows(self, dataset: str) -> dict[str, list[Pair]]:
-        models = self.sweep.compared(dataset)
-        pairs = all_pairs({m.id: m.modality for m in models}, self.sweep.comparisons(dataset))
-        held = {m.id: held_pairs(self.layout.row(dataset, m.id)) for m in models}
+    def rows(self, dataset: str, preparation: str = "") -> dict[str, list[Pair]]:
+        """Pairs that each model's row holds, in the sweep itself or in a preparation."""
+        return self._rows_of(dataset, preparation)
+
+    def _rows(self, dataset: str, preparation: str) -> dict[str, list[Pair]]:
+        models = self.sweep.compared(dataset, preparation)
+        comparisons = [COMPARISON] if preparation else self.sweep.comparisons(dataset)
+        pairs = all_pairs({m.id: m.modality for m in models}, comparisons)
+        held = {m.id: held_pairs(self.layout.row(dataset, m.id, preparation)) for m in models}
         rows = assign_pairs(pairs, {m: pairs for m, pairs in held.items() if pairs is not None})
         # A model without pairs of its own has an empty row, so that it counts as settled next time.
         return {m.id: rows.get(m.id, []) for m in models}
 
-    def row_members(self, dataset: str, model: str) -> list[str]:
+    def row_members(self, dataset: str, model: str, preparation: str = "") -> list[str]:
         """Models whose indexes a row is made from, sorted; none for a row that holds no pair."""
-        return self._members(dataset, model)
+        return self._members(dataset, model, preparation)
 
-    def _row_members(self, dataset: str, model: str) -> list[str]:
-        return sorted({name for pair in self.rows(dataset)[model] for name in (pair.x, pair.y)})
+    def _row_members(self, dataset: str, model: str, preparation: str) -> list[str]:
+        return sorted({name for pair in self.rows(dataset, preparation)[model] for name in (pair.x, pair.y)})

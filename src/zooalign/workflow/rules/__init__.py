@@ -1,8 +1,8 @@
 """The rules of the workflow, one class each, in files of the names of those in workflow/rules.
 
-A rule is applied to *parts*: (dataset,), (model,), (dataset, model), (capability, model), (table,) or
-(figure, dataset). Its script in workflow/scripts hands inputs, outputs and `settings` to one function of the library;
-`run` does the same outside Snakemake.
+A rule is applied to *parts*: (dataset,), (model,), (dataset, model), (preparation, dataset, model), (table,),
+(capability, model) or (figure, dataset). Its script in workflow/scripts hands inputs, outputs and `settings` to one
+function of the library; `run` does the same outside Snakemake.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from zooalign.workflow.rules.capability import MeasureCapability
 from zooalign.workflow.rules.datasets import BuildDataset
 from zooalign.workflow.rules.features import ExtractFeatures, FetchWeights, IndexFeatures, RemoveWeights
 from zooalign.workflow.rules.results import MakeFigures, MakeTables
+from zooalign.workflow.rules.sensitivity import AlignPrepared, IndexPrepared
 
 RULES: dict[str, Rule] = {
     rule.name: rule
@@ -23,6 +24,8 @@ RULES: dict[str, Rule] = {
         IndexFeatures(),
         AlignRow(),
         InferRow(),
+        IndexPrepared(),
+        AlignPrepared(),
         MeasureCapability(),
         RemoveWeights(),
         MakeTables(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zooalign.planning import costs
 from zooalign.workflow import checks
 from zooalign.workflow.checks import Verdict
-from zooalign.workflow.rule import Needs, Parts, Rule
+from zooalign.workflow.rule import Needs, Parts, Rule, place
 
 if TYPE_CHECKING:
     from zooalign.config.sweep import Sweep
@@ -27,22 +27,24 @@ class AlignRow(Rule):
         return work.compared()
 
     def files(self, layout: Layout, *parts: str) -> list[Path]:
-        return [layout.row(*parts)]
+        return [layout.row(*place(parts))]
 
     def needs(self, work: Work, *parts: str) -> Needs:
-        return [("index_features", (parts[0], m)) for m in work.row_members(*parts)]
+        dataset, _, *preparation = place(parts)
+        return [work.index_item(dataset, m, *preparation) for m in work.row_members(*place(parts))]
 
     def check(self, work: Work, *parts: str) -> Verdict:
-        return checks.row(work, *parts)
+        return checks.row(work, *place(parts))
 
     def settings(self, work: Work, *parts: str) -> dict[str, Any]:
         from zooalign.config.identity import metric_settings
 
+        dataset, model, *preparation = place(parts)
         return {
-            "model": parts[1],
-            "dataset": parts[0],
-            "pairs": work.rows(parts[0])[parts[1]],
-            "metrics": metric_settings(work.sweep),
+            "model": model,
+            "dataset": dataset,
+            "pairs": work.rows(dataset, *preparation)[model],
+            "metrics": metric_settings(work.sweep, *preparation),
             **work.common(self.name, parts),
         }
 
@@ -51,22 +53,28 @@ class AlignRow(Rule):
 
         layout = work.layout
         align_row(
-            index_paths={m: layout.index(parts[0], m) for m in work.row_members(*parts)},
-            table_path=layout.row(*parts),
-            receipt_path=layout.receipt(*parts),
+            index_paths={need[1][-1]: work.file(*need).parent for need in self.needs(work, *parts)},
+            table_path=layout.row(*place(parts)),
+            receipt_path=layout.receipt(*place(parts)),
             report=report,
             **self.settings(work, *parts),
         )
 
     def estimate(self, sweep: Sweep, parts: Parts, gpu: bool) -> tuple[float, float]:
-        return costs.row(sweep, *parts)
+        return costs.row(sweep, *place(parts))
 
     def written(self, work: Work, *parts: str) -> float:
-        dataset, spec = parts[0], work.sweep.model(parts[1])
-        n, pairs = costs.n_samples(work.sweep.dataset(dataset)), len(work.rows(dataset)[spec.id])
-        layer_pairs = costs.n_layers(spec) * 13
+        dataset, model, *preparation = place(parts)
+        n, pairs = costs.n_samples(work.sweep.dataset(dataset)), len(work.rows(dataset, *preparation)[model])
+        layer_pairs = costs.n_layers(work.sweep.model(model)) * 13
         # Layer matrices and terms shrink to about half in the parquet file.
-        return 0.5 * pairs * costs.n_settings(work.sweep) * costs.row_line_bytes(layer_pairs, n)
+        return 0.5 * pairs * costs.n_settings(work.sweep, *preparation) * costs.row_line_bytes(layer_pairs, n)
+
+    def share(self, work: Work, parts: Parts) -> float:
+        """Part of a model's possible pairs that its own row holds."""
+        dataset, model, *preparation = place(parts)
+        partners = len(costs.partners(work.sweep, dataset, work.sweep.model(model), *preparation))
+        return len(work.rows(dataset, *preparation)[model]) / partners if partners else 1.0
 
 
 class InferRow(Rule):
@@ -122,3 +130,7 @@ class InferRow(Rule):
     def written(self, work: Work, *parts: str) -> float:
         lines = len(work.rows(parts[0])[parts[1]]) * len(costs.inferred(work.sweep))
         return costs.INFERENCE_FILE_BYTES + costs.INFERENCE_LINE_BYTES * lines
+
+    def share(self, work: Work, parts: Parts) -> float:
+        """As of `AlignRow`."""
+        return AlignRow().share(work, parts)

@@ -9,7 +9,7 @@ from zooalign.planning import costs
 from zooalign.registry import plugin
 from zooalign.workflow import checks, disk
 from zooalign.workflow.checks import Verdict
-from zooalign.workflow.rule import Needs, Parts, Rule
+from zooalign.workflow.rule import Needs, Parts, Rule, place
 
 if TYPE_CHECKING:
     from zooalign.config.sweep import Sweep
@@ -76,6 +76,7 @@ class ExtractFeatures(Rule):
         return {
             "spec": work.sweep.model(parts[1]),
             "settings": work.extraction(self.name, parts),
+            "poolings": work.sweep.further_poolings(parts[0], work.sweep.model(parts[1])),
             "scratch": work.sweep.config.jobs.scratch,
             **work.common(self.name, parts),
         }
@@ -104,8 +105,8 @@ class ExtractFeatures(Rule):
         return costs.extraction(sweep, parts[0], parts[1], gpu)
 
     def written(self, work: Work, *parts: str) -> float:
-        n = costs.n_samples(work.sweep.dataset(parts[0]))
-        return costs.feature_bytes(work.sweep.model(parts[1]), n)
+        n, spec = costs.n_samples(work.sweep.dataset(parts[0])), work.sweep.model(parts[1])
+        return costs.feature_bytes(spec, n) * (1 + len(work.sweep.further_poolings(parts[0], spec)))
 
 
 class IndexFeatures(Rule):
@@ -118,30 +119,31 @@ class IndexFeatures(Rule):
         return work.compared()
 
     def files(self, layout: Layout, *parts: str) -> list[Path]:
-        return [layout.index(*parts) / "zarr.json"]
+        return [layout.index(*place(parts)) / "zarr.json"]
 
     def needs(self, work: Work, *parts: str) -> Needs:
         del work
-        return [("extract_features", parts)]
+        return [("extract_features", parts[-2:])]
 
     def check(self, work: Work, *parts: str) -> Verdict:
-        return checks.index(work, *parts)
+        return checks.index(work, *place(parts))
 
     def settings(self, work: Work, *parts: str) -> dict[str, Any]:
-        return {**work.sweep.index_settings(), **work.common(self.name, parts)}
+        return {**work.sweep.index_settings(*parts[:-2]), **work.common(self.name, parts)}
 
     def run(self, work: Work, parts: Parts, report: Report) -> None:
         from zooalign.indexes.from_features import index_features
 
-        paths = {"store_path": work.layout.features(*parts), "path": work.layout.index(*parts)}
+        paths = {"store_path": work.store(*place(parts)), "path": work.layout.index(*place(parts))}
         index_features(**paths, report=report, **self.settings(work, *parts))
 
     def estimate(self, sweep: Sweep, parts: Parts, gpu: bool) -> tuple[float, float]:
-        return costs.index(sweep, *parts)
+        return costs.index(sweep, *place(parts))
 
     def written(self, work: Work, *parts: str) -> float:
-        n, settings = costs.n_samples(work.sweep.dataset(parts[0])), work.sweep.index_settings()
-        return costs.index_bytes(work.sweep.model(parts[1]), n, settings["needs"], settings["k_max"])
+        dataset, model, *preparation = place(parts)
+        n, settings = costs.n_samples(work.sweep.dataset(dataset)), work.sweep.index_settings(*preparation)
+        return costs.index_bytes(work.sweep.model(model), n, settings["needs"], settings["k_max"])
 
 
 class RemoveWeights(Rule):

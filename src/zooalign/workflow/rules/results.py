@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zooalign.planning import costs
+from zooalign.registry import plugin
 from zooalign.results.publishing import SUFFIXES
 from zooalign.workflow import checks
 from zooalign.workflow.checks import Verdict
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 FIGURE_SUFFIXES = (".svg", ".pdf", ".png")
-_MADE_FROM = ("align_row", "infer_row", "measure_capability")
+_READ = ("align_row", "infer_row", "measure_capability")
 
 
 class _Result(Rule):
@@ -29,8 +30,9 @@ class _Result(Rule):
     files_written = 5
 
     def needs(self, work: Work, *parts: str) -> Needs:
-        del parts
-        return [(i.rule, i.parts) for rule in _MADE_FROM for i in work.items(rule)]
+        made_by = plugin(self.name.removeprefix("make_"), parts[0], self.kind)
+        cells = ["align_prepared"] if getattr(made_by, "READS_SENSITIVITY", False) else []
+        return [(i.rule, i.parts) for rule in (*_READ, *cells) for i in work.items(rule)]
 
     def check(self, work: Work, *parts: str) -> Verdict:
         return checks.result(work, self.name, *parts)
@@ -41,11 +43,13 @@ class _Result(Rule):
     def run(self, work: Work, parts: Parts, report: Report) -> None:
         from zooalign.results.findings import make_result
 
-        needs = {rule: [work.file(r, p) for r, p in self.needs(work, *parts) if r == rule] for rule in _MADE_FROM}
+        needs = {rule: [work.file(r, p) for r, p in self.needs(work, *parts) if r == rule]
+                 for rule in (*_READ, "align_prepared")}  # fmt: skip
         make_result(
             row_paths=needs["align_row"],
             capability_paths=needs["measure_capability"],
             inference_paths=needs["infer_row"],
+            sensitivity_paths=needs["align_prepared"],
             files=self.files(work.layout, *parts),
             report=report,
             **self.settings(work, *parts),
