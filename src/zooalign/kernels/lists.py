@@ -19,8 +19,8 @@ def overlap_sums(a: Int, b: Int, order: I64, sums: I64) -> None:
     """sums[la, lb] = total over samples of |list_a & list_b|; k <= 255.
 
     Sample i of `a` meets sample order[i] of `b`, so its neighbours are looked for as order[neighbour]. For one
-    sample, table[j, layer] says whether j is in that layer's list of `a`; the k rows that a list of `b` names are added
-    as bytes, sixteen layers in two machine words, and gathered in 16-bit lanes.
+    sample, table[j, layer] says whether j is in that layer's list of `a`; the k rows that a list of `b` names are
+    added as bytes, sixteen layers in two machine words, and gathered in 16-bit lanes.
     """
     n, layers_a, k = a.shape
     layers_b = b.shape[1]
