@@ -68,7 +68,7 @@ _NOTES = (
     "A score is the maximum over all layer pairs of two models; so are its null, which takes the maximum under every "
     "permutation, and its interval, which searches the best pair in every half.",
     "A small p says that samples correspond at all, which is easy to reach; it does not measure alignment. The "
-    "calibrated score does: 0 is what unpaired samples reach in a share alpha of permutations, 1 the highest there is.",
+    "calibrated score does: 0 is what a share alpha of permutations reaches, 1 the highest there is.",
     "People see the metric of the headline; every metric and k is in the CSV and Parquet files.",
     "The Parquet file also holds `matrix`, the scores of all layer pairs (row-major, layers of x times layers of y), "
     "and `terms`, what each sample adds to a score that is a mean over samples.",
