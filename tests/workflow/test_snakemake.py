@@ -190,7 +190,7 @@ rule count:
     default_target: True
     input: {TABLE!r}
     output: "count.txt"
-    shell: "wc -l < {{input}} > {{output}}"
+    shell: "grep -vc '^#' {{input}} > {{output}}"
 """
     )
     (sweep.folder / TABLE).unlink()

@@ -8,10 +8,11 @@ import pytest
 
 import zooalign
 from zooalign.config.identity import RESULTS as READ
-from zooalign.config.schema import Config
 from zooalign.config.sweep import load_sweep, read_config
 from zooalign.layout import Layout
 from zooalign.workflow.work import Work
+
+from .conftest import TABLES as NAMES
 
 pytestmark = pytest.mark.workflow
 VISION, LANGUAGE = {"vit_a", "vit_b"}, {"wordllama", "textgenrnn"}
@@ -22,7 +23,7 @@ ROWS = {("align_row", f"synthetic/{m}") for m in ALL}
 PROBES = {("measure_capability", f"shapes/{m}") for m in VISION}
 SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other rows hold its pairs
 NULLS = {("infer_row", name) for _, name in SCORES}
-TABLES = {("make_tables", name) for name in Config.model_fields["tables"].default}
+TABLES = {("make_tables", name) for name in NAMES}
 FIGURES = {("make_figures", "heat_map/synthetic")}
 RESULTS = TABLES | FIGURES
 FROM_INDEXES = INDEXES | SCORES | NULLS | RESULTS
