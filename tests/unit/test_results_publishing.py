@@ -27,7 +27,7 @@ from tests.unit.synthetic_findings import (
     write_row,
 )
 from zooalign.errors import StoreError
-from zooalign.registry import plugin_names
+from zooalign.registry import plugin, plugin_names
 from zooalign.results import latex, publishing
 from zooalign.results.answer import sentences
 from zooalign.results.findings import Findings
@@ -236,7 +236,7 @@ def test_latex_sets_every_table(tmp_path):
 # --- one number, everywhere -------------------------------------------------------------------------------
 
 
-def test_a_stored_score_is_in_every_table_and_in_the_answer(tmp_path):
+def test_a_stored_score_is_in_every_table_and_figure_and_in_the_answer(tmp_path):
     """Change one score in one row file: every table that shows it changes, and what the header says."""
     models = [*many(8), *many(2, "vision", prefix="v")]
     scores = rising(models[:8], models[8:], slope=0.02)
@@ -263,6 +263,12 @@ def test_a_stored_score_is_in_every_table_and_in_the_answer(tmp_path):
         assert digests[name] != again.digest("tables", name)
         for suffix, content in after[name].bytes().items():
             assert content != before[name].bytes()[suffix], f"{name}{suffix}: not even the header"
+    for name in ("heat_map", "language_alignment", "scatter"):
+        for sweep, place in ((found, "before"), (again, "after")):
+            plugin("figures", name, "figure").draw(sweep, "pictures", tmp_path / place / name)
+        pictures = [(tmp_path / place / f"{name}.svg").read_bytes() for place in ("before", "after")]
+        assert pictures[0] != pictures[1], name
+        assert found.digest("figures", name) != again.digest("figures", name)
     # All else is equal, so whatever changed in the rows is of that score.
     mean = (0.0123 + scores["v01", "m07"]) / 2
     beside = after["capability_alignment"].frame.set_index("id")
