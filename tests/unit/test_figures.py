@@ -312,7 +312,7 @@ def test_interventions_are_marked_and_never_pooled_silently(drawn):
     everything = said(figure)
     assert "pictures, mutual_knn@10: too few released language models have both" in everything
     assert "bits_per_byte of released language models and interventions on them" in everything
-    assert "8 models of 2 families; too few families for an interval" in everything
+    assert "8 models of 2 families: too few families for an interval" in everything
     assert_readable(figure)
     assert "smollm2_noise_0 ‡" in words(drawn(heat_map, sweep(language=language)))
 

@@ -102,7 +102,7 @@ def test_a_sweep_takes_them_and_is_stale_when_they_change(tmp_path):
     }  # fmt: skip
 
     def digest(**changes):
-        return result_digest(load_sweep({**config, **changes}, [tmp_path, "."]), "tables", "populations", {}, {})
+        return result_digest(load_sweep({**config, **changes}, [tmp_path, "."]), "tables", "populations", {}, {}, {})
 
     first = digest()
     # Where a value stands changes nothing, nor do values of models that are not in the sweep.

@@ -255,7 +255,7 @@ def test_a_value_from_elsewhere_says_where_from(tmp_path):
 
 def test_asking_for_more_makes_the_table_stale():
     def digest(**change):
-        return result_digest(sweep(**change), "tables", "capability", {}, {})
+        return result_digest(sweep(**change), "tables", "capability", {}, {}, {})
 
     assert digest(capabilities=()) != digest()
     assert digest() == digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,10 +15,10 @@ from zooalign import metrics
 from zooalign.closed import Closed
 from zooalign.errors import StoreError, unknown
 from zooalign.figures import _drawing
-from zooalign.results.answer import ALL, Question, sentence
+from zooalign.results.answer import ALL, Question, answers, sentence
 from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, capability_rows, model_rows, n_samples, where
 from zooalign.results.means import OTHER, mean_over, partners, scores, select
-from zooalign.results.populations import RELEASED, WITH_INTERVENTIONS, trend
+from zooalign.results.populations import RELEASED, WITH_INTERVENTIONS, Trend, trend
 from zooalign.results.read import check_models
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 4
+VERSION = 5
 # A sweep that draws this figure must measure the capability of its headline.
 NEEDS_CAPABILITY = True
 
@@ -63,7 +64,12 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
     options = Options(
         dataset=dataset, capability=capability, metric=findings.metric, k=findings.k, symmetric=findings.symmetric
     )
-    make(findings.alignment, findings.capability, findings.models, options, path)
+    asked = [(RELEASED, ALL), (WITH_INTERVENTIONS, ALL)]
+    found = answers(
+        findings,
+        lambda q: (q.dataset, q.capability) == (dataset, capability) and (q.population, q.partners) in asked,
+    )
+    make(findings.alignment, findings.capability, findings.models, options, path, list(found))
 
 
 def make(
@@ -72,6 +78,7 @@ def make(
     models: pd.DataFrame,
     options: Options,
     path_without_suffix: Path | str,
+    answered: Sequence[tuple[Question, Trend]] = (),
 ) -> list[Path]:
     """Draw mean alignment with the other modality against a capability, as SVG and PNG.
 
@@ -87,6 +94,9 @@ def make(
         Dataset, capability, metric and k.
     path_without_suffix : path
         ".svg" and ".png" are added.
+    answered : sequence of (Question, Trend)
+        What the sentences say, as `results.answer.answers` gives it. Without any they say what the points do, whose
+        errors of measurement are not counted.
 
     Returns
     -------
@@ -103,8 +113,9 @@ def make(
     -----
     Better is to the right, whichever way the capability counts. The mean is over the trained models of
     the other modality; a model whose mean lacks one of them is left out and named, as its mean does not
-    compare. Random controls are drawn but are in no mean and in no correlation. The sentences are those of the
-    header of every table: `results.populations.trend` of the released models, whose interval resamples families.
+    compare. Random controls are drawn but are in no mean and in no correlation. The sentences of :func:`draw` are
+    those of the header of every table: `results.populations.trend` of the released models, whose interval resamples
+    families.
     Interventions are in no mean; with them there is a second correlation, which says how alignment follows
     capability when the latter is damaged, and is never the first.
     """
@@ -128,7 +139,8 @@ def make(
         for axes, chosen in panels:
             unnamed += _name(axes, chosen, len(points))
         _legend(figure, points, rows, modality, OTHER[modality])
-        _write(figure, len(panels) > 1, points, rows, here, modality, options, left_out, unnamed)
+        answered = answered or _trends(points, modality, options, _higher_is_better(here))
+        _write(figure, len(panels) > 1, points, rows, here, modality, options, answered, left_out, unnamed)
         return _drawing.save(figure, path_without_suffix)
 
 
@@ -327,6 +339,7 @@ def _write(
     here: pd.DataFrame,
     modality: str,
     options: Options,
+    answered: Sequence[tuple[Question, Trend]],
     left_out: list[str],
     unnamed: int,
 ) -> None:
@@ -342,7 +355,8 @@ def _write(
     title = f"Alignment and {quantity} of {modality} models on {options.dataset}"
     figure.text(0.02, 0.985, title, fontsize=12, weight="bold", va="top")
     width = round(17 * figure.get_figwidth())
-    said = [textwrap.fill(one, width) for one in _statistics(points, modality, options, up)]
+    label = metrics.label(options.metric, options.k or None)
+    said = [textwrap.fill(f"{options.dataset}, {label}: {sentence(*one)}", width) for one in answered]
     about = "\n".join([f"best layer pair; {n_samples(rows):,} samples", *said])
     figure.text(0.02, 0.945, about, va="top", linespacing=1.25, fontsize=7.5)
     notes = ["the horizontal axis is cut, each side has its own scale"] if cut else []
@@ -355,16 +369,14 @@ def _write(
     figure.text(0.02, 0.012, ";  ".join(notes), fontsize=7.5, va="bottom")
 
 
-def _statistics(points: list[_Point], modality: str, options: Options, up: bool) -> list[str]:
-    """What the header of every table says, word for word: of released models, then of those with interventions."""
+def _trends(points: list[_Point], modality: str, options: Options, up: bool) -> list[tuple[Question, Trend]]:
+    """Trend of the released models, then of those and interventions where there are any."""
     released = [p for p in points if not p.mark]
     changed = [p for p in points if p.mark.endswith(INTERVENTION_MARK)]
-    label = metrics.label(options.metric, options.k or None)
-    found: list[str] = []
+    found: list[tuple[Question, Trend]] = []
     for population, chosen in ((RELEASED, released), (WITH_INTERVENTIONS, released + changed if changed else [])):
         if chosen or population == RELEASED:
             better, aligned = np.array([p.x if up else -p.x for p in chosen]), np.array([p.mean for p in chosen])
             question = Question(options.dataset, options.capability, modality, population, ALL)
-            said = sentence(question, trend(better, aligned, [p.family for p in chosen]))
-            found.append(f"{options.dataset}, {label}: {said}")
+            found.append((question, trend(better, aligned, [p.family for p in chosen])))
     return found

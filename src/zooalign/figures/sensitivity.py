@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zooalign.figures import _drawing
-from zooalign.results.sensitivity import FEWEST, NO_CELLS, Sensitivity, sensitivities
+from zooalign.results.sensitivity import FEWEST, NO_CELLS, Sensitivity, followed_metric, sensitivities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from zooalign.results.findings import Findings
 
-VERSION = 1
+VERSION = 2
 READS_SENSITIVITY = True
 
 _TITLE = "The order of models under other settings"
@@ -37,11 +37,14 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
     with _drawing.style():
         width = max(6.6, 2.6 + 0.75 * cells)
         panel = max(2.4, 0.17 * min(most, 60))
-        height = 1.15 + len(found) * (panel + 1.35)
+        height = 1.3 + len(found) * (panel + 1.35)
         figure = _drawing.new_figure(width, height)
         figure.text(0.02, 1 - 0.1 / height, f"{_TITLE} on {dataset}", fontsize=12, weight="bold", va="top")
+        label = _drawing.metric_label(*followed_metric(findings))
+        about = f"mean alignment with the released models of the other modality; own settings: {label}"
+        figure.text(0.02, 1 - 0.36 / height, about, fontsize=8, va="top")
         for place, one in enumerate(found):
-            bottom = height - 0.95 - panel - place * (panel + 1.35)
+            bottom = height - 1.1 - panel - place * (panel + 1.35)
             axes = figure.add_axes((0.09, bottom / height, 1 - 0.09 - 2.1 / width, panel / height))
             _panel(axes, one)
             words = textwrap.fill(f"{one.modality.capitalize()} models: {one.sentence}.", int(width * 15))

@@ -55,8 +55,7 @@ def agreements(findings: Findings, datasets: tuple[str, ...]) -> Iterator[Agreem
     released = {*trained(findings.models, "vision"), *trained(findings.models, "language")}
     family = dict(zip(findings.models["id"], findings.models["family"], strict=True))
     frame = findings.alignment
-    both = [x in released and y in released for x, y in zip(frame["model_x"], frame["model_y"], strict=True)]
-    frame = cast("pd.DataFrame", frame[both])
+    frame = cast("pd.DataFrame", frame[frame["model_x"].isin(released) & frame["model_y"].isin(released)])
     for dataset in datasets:
         here = where(frame, "dataset", dataset)
         for comparison in sorted(set(here["comparison"]), reverse=True):  # across modalities first

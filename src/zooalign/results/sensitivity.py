@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from zooalign.config.sensitivity import COMPARISON, Cell
+from zooalign.config.sensitivity import COMPARISON, Cell, followed
 from zooalign.results.frames import where
 from zooalign.results.means import OTHER, mean_over, partners, scores, trained
 
@@ -261,15 +261,19 @@ def _sentence(found: Sequence[CellOrder], worst: CellOrder | None, median: float
     return f"{holds} (worst {worst.tau:.2f} at {worst.cell.title}, median {median:.2f}, {n}{without}{theory})"
 
 
+def followed_metric(findings: Findings) -> tuple[str, int]:
+    """Metric and k whose order of models is followed; 0 for a metric without k."""
+    return followed(findings.sweep.config)
+
+
 def sensitivities(findings: Findings) -> list[Sensitivity]:
     """How the order of models of each modality holds over the cells, by dataset; none without cells."""
-    from zooalign.config.sensitivity import followed
     from zooalign.registry import plugin
 
     sweep = findings.sweep
     if not sweep.cells:
         return []
-    metric, k = followed(sweep.config)
+    metric, k = followed_metric(findings)
     own = findings.alignment
     for column, value in (("comparison", COMPARISON), ("metric", metric), ("k", k)):
         own = where(own, column, value)

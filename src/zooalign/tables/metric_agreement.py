@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 1
+VERSION = 2
 
 _COLUMNS = (
     Column("dataset", "dataset of the alignment"),
@@ -99,11 +99,13 @@ def _demands(checked: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
 
 
 def _matrices(found: Sequence[Agreement], labels: Sequence[str]) -> pd.DataFrame:
-    """A row per metric, with its correlation with each of them."""
+    """A row per metric of two or more, with its correlation with each of them."""
     import pandas as pd
 
     rows = []
     for one in found:
+        if len(one.labels) < 2:
+            continue
         of = f"{one.pairs:,} pairs of {one.models} models of {one.families} families"
         section = f"{one.comparison} on {one.dataset}: {of}"
         for label, values in zip(one.labels, one.spearman, strict=True):

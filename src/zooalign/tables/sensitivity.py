@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 VERSION = 1
 READS_SENSITIVITY = True
 
-OWN = "the sweep's own settings"
+_OWN = "the sweep's own settings"
 _COLUMNS = (
     Column("dataset", "dataset of the alignment"),
     Column("modality", "modality of the models"),
-    Column("cell", f'what differs from the sweep; "{OWN}" for nothing'),
+    Column("cell", f'what differs from the sweep; "{_OWN}" for nothing'),
     Column("same_as", "settings that give the same by theory; empty for none"),
     Column("tau", "Kendall's tau-b of the cell's order and the sweep's own, -1 to 1"),
     Column("n", "models that both orders have", "models"),
@@ -67,7 +67,7 @@ def table(findings: Findings) -> Table:
 
 def _orders(one: Sensitivity) -> Iterator[tuple[str, str, float, int, Sequence[Place]]]:
     """Title, what is the same by theory, tau, models and order of the sweep's own settings and of every cell."""
-    yield OWN, "", 1.0 if len(one.default) >= FEWEST else math.nan, len(one.default), one.default
+    yield _OWN, "", 1.0 if len(one.default) >= FEWEST else math.nan, len(one.default), one.default
     for cell in one.cells:
         yield _title(cell), cell.cell.same_as, cell.tau, cell.n, cell.places
 
