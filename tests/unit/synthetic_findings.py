@@ -12,7 +12,7 @@ import pandas as pd
 
 from zooalign import metrics
 from zooalign.alignment.pairs import VERSION
-from zooalign.alignment.table import write_table
+from zooalign.alignment.table import table_schema, write_table
 from zooalign.config.manifest import ModelSpec
 from zooalign.config.schema import CapabilityConfig, Config, HeadlineConfig
 from zooalign.config.sweep import Sweep
@@ -145,7 +145,7 @@ def write_row(path: Path, lines: Sequence[Mapping[str, Any]]) -> Path:
     """One row with its receipt, as :func:`zooalign.alignment.row.align_row` writes them."""
     held = sorted({(entry["model_x"], entry["model_y"]) for entry in lines})
     with hold_lease(path, print) as lease:
-        write_table(path, [dict(entry) for entry in lines], held, lease)
+        write_table(path, [dict(entry) for entry in lines], held, lease, table_schema())
     digests = {f"{e['model_x']}|{e['model_y']}|{e['metric']}@{e['k']}": e["digest"] for e in lines}
     receipt = {"model": path.stem, "dataset": path.parent.name, "version": VERSION, "digests": digests,
                "bytes": path.stat().st_size, "sha256": file_sha256(path)}  # fmt: skip

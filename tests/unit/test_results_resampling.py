@@ -63,3 +63,5 @@ def test_families_are_taken_as_wholes():
     np.testing.assert_array_equal(
         families_left_out(member), [[0, 0, 1, 1, 1, 1], [1, 1, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0]]
     )
+    pairs = np.array([[0, 1], [1, 1], [2, 0]])
+    np.testing.assert_array_equal(families_left_out(pairs), [[0, 1, 0], [0, 0, 1], [1, 1, 0]])

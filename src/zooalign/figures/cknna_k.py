@@ -90,7 +90,7 @@ def _draw_trends(axes: Axes, found: list[AtK], capability: str) -> None:
     axes.set_title(f"{found[0].metric}: Spearman with {capability}", fontsize=8)
     n, families = found[0].trend.n, found[0].trend.families
     if n < MIN_MODELS:
-        lacks = f"{n} released models have {capability} and every score;\n{MIN_MODELS} are needed."
+        lacks = f"{n} released models have {capability}\nand every score; {MIN_MODELS} are needed."
         axes.text(0.04, 0.94, lacks, transform=axes.transAxes, va="top", fontsize=_SMALL)
         axes.set_axis_off()
         return

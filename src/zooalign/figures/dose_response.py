@@ -51,7 +51,7 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
         )
         figure.text(0.015, 1 - 0.32 / height, about, va="top", fontsize=8)
         grid = figure.subplots(2, len(kinds), sharex="col", sharey="row", squeeze=False)
-        figure.subplots_adjust(0.1, (foot + 0.1) / height, 0.985, 1 - (head + 0.2) / height, 0.12, 0.12)
+        figure.subplots_adjust(0.115, (foot + 0.1) / height, 0.985, 1 - (head + 0.2) / height, 0.12, 0.12)
         for column, kind in enumerate(kinds):
             here = [curve for curve in found if curve.kind == kind]
             measured = [curve for curve in here if curve.capability == headline]
@@ -64,8 +64,9 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
             grid[0][0].invert_yaxis()  # shared by the row
         unit = f" ({measured[0].unit})" if measured else ""
         grid[0][0].set_ylabel(f"{headline}{unit}\nbetter →", fontsize=_SMALL)
-        quantity = textwrap.fill(metrics.quantity(findings.metric, findings.k), 32)
-        grid[1][0].set_ylabel(f"alignment\n({quantity})", fontsize=_SMALL)
+        quantity = textwrap.fill(f"alignment ({metrics.quantity(findings.metric, findings.k)})", 34)
+        grid[1][0].set_ylabel(quantity, fontsize=_SMALL)
+        figure.align_ylabels([row[0] for row in grid])
         _chance(findings, dataset, grid[1])
         handles = _legend(looks)
         place = {"loc": "upper left", "bbox_to_anchor": (0.0, 1 - 0.44 / height), "ncols": 4}

@@ -188,7 +188,7 @@ def _cells(axes: Axes, bar_axes: Axes, grid: np.ndarray, rows: pd.DataFrame, opt
         size = _cell_in(n) * 72 * 0.25
         for i, j in zip(*np.nonzero(np.isfinite(grid)), strict=True):
             value = float(grid[i, j])
-            ink = _ink(colours(float(norm(value))))
+            ink = _drawing.ink_on(colours(float(norm(value))))
             axes.text(j + 0.5, i + 0.5, short(value), ha="center", va="center", fontsize=size, color=ink)
     axes.set(xlim=(0, n), ylim=(n, 0))
     bar = axes.figure.colorbar(mesh, cax=bar_axes)
@@ -216,13 +216,6 @@ def _mark_chance(bar_axes: Axes, rows: pd.DataFrame) -> None:
         linespacing=1.0,
         color=_drawing.VERMILION,
     )
-
-
-def _ink(colour: tuple[float, ...]) -> str:
-    """Black or white, whichever stands out from the colour (relative luminance, WCAG)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return "black" if luminance > 0.179 else "white"
 
 
 def _labels(axes: Axes, names: list[str], models: pd.DataFrame) -> None:

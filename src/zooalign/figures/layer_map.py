@@ -36,12 +36,12 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
     limits = min(0.0, float(known.min())), float(known.max())
     with _drawing.style():
         figure = _drawing.new_figure(7.6, 4.3)
-        panels = [figure.add_axes((0.075 + 0.445 * place, 0.13, 0.36, 0.6)) for place in range(len(maps))]
+        panels = [figure.add_axes((0.075 + 0.435 * place, 0.13, 0.345, 0.6)) for place in range(len(maps))]
         meshes = [_draw(axes, one, limits) for axes, one in zip(panels, maps, strict=True)]
         for axes, one, which in zip(panels, maps, ("highest pair", "median pair"), strict=False):
             best = f"{which}: {one.score:.4f}\nbest: {one.name_x} and {one.name_y}"
             axes.set_title(best, fontsize=8, pad=6, linespacing=1.3)
-        bar = figure.colorbar(meshes[0], cax=figure.add_axes((0.905, 0.13, 0.018, 0.6)))
+        bar = figure.colorbar(meshes[0], cax=figure.add_axes((0.885, 0.13, 0.016, 0.6)))
         bar.outline.set_visible(False)
         label = f"{findings.metric}: {quantity(findings.metric, findings.k)}"
         bar.set_label(textwrap.fill(label, 36), fontsize=7.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,8 +107,16 @@ def _draw(axes: Axes, own: list[Profile], others: list[Profile]) -> None:
         )  # fmt: skip
     heights = np.concatenate([one.scores[np.isfinite(one.scores)] for one in others])
     axes.set(xlim=(-0.03, 1.03), xticks=(0, 0.5, 1))
-    axes.set_ylim(1.06 * min(0.0, float(heights.min())), 1.06 * float(heights.max()))
+    # Room for the names of the largest family, so that all panels of a modality have one scale.
+    most = max(Counter(one.model.family for one in others).values())
+    room = 1.06 + 0.09 * max(0, min(most, _NAMED) - 3)
+    axes.set_ylim(1.06 * min(0.0, float(heights.min())), room * float(heights.max()))
     axes.legend(
-        fontsize=5.8, frameon=False, loc="lower right", handletextpad=0.1, borderpad=0.1, labelspacing=0.15,
+        fontsize=5.8,
+        frameon=False,
+        loc="upper right" if most > 3 else "lower right",
+        handletextpad=0.1,
+        borderpad=0.1,
+        labelspacing=0.15,
         borderaxespad=0.1,
-    )  # fmt: skip
+    )

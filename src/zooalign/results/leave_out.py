@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from zooalign.results.populations import MIN_FAMILIES
+from zooalign.results.resampling import families_left_out
 
 VERSION = 1  # part of the digest of what this module determines
 
@@ -36,10 +37,10 @@ def standard_error(
     ----------
     Arvesen 1969, Annals of Mathematical Statistics 40 (jackknife of U-statistics).
     """
-    both = np.array([tuple(pair) for pair in families], dtype=str).reshape(-1, 2)
-    names = np.unique(both)
+    names, member = np.unique(np.array(list(families), dtype=str).reshape(-1, 2), return_inverse=True)
     if len(names) < MIN_FAMILIES:
-        return np.full(np.shape(statistic(np.ones(len(both), bool))), np.nan)
-    without = np.array([statistic((both != name).all(axis=1)) for name in names], dtype=float)
+        return np.full(np.shape(statistic(np.ones(len(families), bool))), np.nan)
+    kept = families_left_out(member.reshape(-1, 2)).astype(bool)
+    without = np.array([statistic(row) for row in kept], dtype=float)
     spread = ((without - without.mean(axis=0)) ** 2).sum(axis=0)
     return np.sqrt((len(names) - 1) / len(names) * spread)

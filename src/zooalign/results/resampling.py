@@ -44,9 +44,20 @@ def drawn_families(member: np.ndarray, replicates: int = REPLICATES, seed: int =
 
 
 def families_left_out(member: np.ndarray) -> np.ndarray:
-    """Weights 0 or 1 of each model, one row per family that is left out; float64, shape (families, n)."""
+    """Weights 0 or 1 of each model or pair of models, one row per family that is left out.
+
+    Parameters
+    ----------
+    member : ndarray of int, shape (n,) or (n, 2)
+        Family of each model, 0, 1, ..., or families of the two models of each pair.
+
+    Returns
+    -------
+    ndarray of float64, shape (families, n)
+    """
+    of = member.reshape(len(member), -1)
     families = int(member.max()) + 1
-    return (np.arange(families)[:, None] != member).astype(np.float64)
+    return (np.arange(families)[:, None, None] != of).all(axis=2).astype(np.float64)
 
 
 def mean_terms(

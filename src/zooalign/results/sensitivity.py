@@ -19,12 +19,18 @@ from zooalign.results.means import OTHER, mean_over, partners, scores, trained
 if TYPE_CHECKING:
     import pandas as pd
 
+    from zooalign.results.findings import Findings
+
 VERSION = 1  # part of the digest of what this module determines
 
 # Fewer models have no order to speak of: of three, chance alone gives tau = 1 in one case of six.
 FEWEST = 4
 STABLE = 0.8
 _ROUNDING = 1e-9
+NO_CELLS = (
+    "The configuration names no alternatives to its settings. Add some, for example `sensitivity: {k: [5, 20], "
+    "normalise: [none], clamp_quantile: [1.0]}`: no model runs again."
+)
 
 
 class Place(NamedTuple):
@@ -253,3 +259,24 @@ def _sentence(found: Sequence[CellOrder], worst: CellOrder | None, median: float
     same = [one for one in known if one.cell.same_as]
     theory = f"; {len(same)} the same by theory as another" if same else ""
     return f"{holds} (worst {worst.tau:.2f} at {worst.cell.title}, median {median:.2f}, {n}{without}{theory})"
+
+
+def sensitivities(findings: Findings) -> list[Sensitivity]:
+    """How the order of models of each modality holds over the cells, by dataset; none without cells."""
+    from zooalign.config.sensitivity import followed
+    from zooalign.registry import plugin
+
+    sweep = findings.sweep
+    if not sweep.cells:
+        return []
+    metric, k = followed(sweep.config)
+    own = findings.alignment
+    for column, value in (("comparison", COMPARISON), ("metric", metric), ("k", k)):
+        own = where(own, column, value)
+    symmetric = plugin("metrics", metric, "metric").SYMMETRIC
+    return [
+        follow(own, findings.cells, sweep.cells, findings.models, dataset, modality, symmetric)
+        for dataset in sweep.datasets()
+        for modality in OTHER
+        if COMPARISON in sweep.comparisons(dataset)
+    ]

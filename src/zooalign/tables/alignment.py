@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zooalign import metrics
 from zooalign.alignment.table import table_schema
 from zooalign.errors import StoreError
 from zooalign.results.frames import where
-from zooalign.results.markdown import number
+from zooalign.results.markdown import is_absent, number
 from zooalign.results.publishing import Column, Shown, Table
 from zooalign.results.read import read_light_rows, read_rows
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 3
+VERSION = 4
 
 KEY = ("dataset", "comparison", "metric", "k", "model_x", "model_y")
 # What one metric is read and written in at a time.
@@ -47,9 +47,28 @@ _COLUMNS = (
     Column("n_layers_x", "layers of the first model", "layers"),
     Column("n_layers_y", "layers of the second model", "layers"),
     Column("digest", "what determines the score"),
+    Column("low", "lower end of the interval of the score", "unit of the metric"),
+    Column("high", "upper end", "unit of the metric"),
+    Column("standard_error", "of the score, over samples", "unit of the metric"),
+    Column("level", "nominal coverage of the interval"),
+    Column("interval_reason", "why there is no interval; empty where there is one, or none was asked for"),
+    Column("permutations", "permutations of the null", "permutations"),
+    Column("null_mean", "mean of the best score where samples are unpaired", "unit of the metric"),
+    Column("threshold", "score that unpaired samples exceed with probability alpha", "unit of the metric"),
+    Column("alpha", "level of the threshold"),
+    Column("p", "share of permutations that reach the score, the observed order among them"),
+    Column("q", "p adjusted for all pairs of a dataset, metric and k (Benjamini and Hochberg)"),
+    Column(
+        "calibrated", "(score - threshold) / (highest possible - threshold), 0 where the score is below", "0 to 1"
+    ),
+    Column("null_reason", "why there is no null; empty where there is one, or none was asked for"),
 )
+_INFERRED = tuple(column.name for column in _COLUMNS[-13:])
 _NOTES = (
-    "A score is the maximum over all layer pairs of two models.",
+    "A score is the maximum over all layer pairs of two models; so are its null, which takes the maximum under every "
+    "permutation, and its interval, which searches the best pair in every half.",
+    "A small p says that samples correspond at all, which is easy to reach; it does not measure alignment. The "
+    "calibrated score does: 0 is what a share alpha of permutations reaches, 1 the highest there is.",
     "People see the metric of the headline; every metric and k is in the CSV and Parquet files.",
     "The Parquet file also holds `matrix`, the scores of all layer pairs (row-major, layers of x times layers of y), "
     "and `terms`, what each sample adds to a score that is a mean over samples.",
@@ -66,6 +85,9 @@ def table(findings: Findings) -> Table:
     """
     frame = findings.alignment.sort_values(list(KEY), kind="stable", ignore_index=True)
     _check_once(frame, findings.row_paths)
+    frame = frame.merge(findings.inference[[*KEY, *_INFERRED]], how="left", on=list(KEY), validate="one_to_one")
+    for name in ("interval_reason", "null_reason"):
+        frame[name] = frame[name].fillna("")
     headline = where(where(frame, "metric", findings.metric), "k", findings.k)
     return Table(
         "Alignment of every pair of models",
@@ -75,6 +97,9 @@ def table(findings: Findings) -> Table:
             Shown("model", "model_x"),
             Shown("model", "model_y"),
             Shown(metrics.label(findings.metric, findings.k or None), lambda row: number(row["score"])),
+            Shown("interval", _interval),
+            Shown("calibrated", "calibrated"),
+            Shown("q", "q"),
             Shown("layers", lambda row: f"{row['layer_name_x']}, {row['layer_name_y']}"),
         ),
         _NOTES,
@@ -86,15 +111,29 @@ def table(findings: Findings) -> Table:
     )
 
 
+def _interval(row: Mapping[str, Any]) -> str:
+    return "" if is_absent(row["low"]) else f"{number(row['low'])} to {number(row['high'])}"
+
+
 def _parts(frame: pd.DataFrame, row_paths: Sequence[Path]) -> Iterator[pa.Table]:
     """Rows with their heavy columns, sorted by `KEY`, one metric at a time so that memory holds few of them."""
     import pyarrow as pa
 
     whole = pa.concat_tables([table_schema().empty_table(), *(read_rows(path) for path in row_paths)])
     order = whole.select(KEY).to_pandas().sort_values(list(KEY), kind="stable")
+    # `frame` has the same order.
+    inferred = pa.Table.from_pandas(frame[list(_INFERRED)], preserve_index=False)
+    start = 0
     for _, group in order.groupby(list(_BATCH), sort=True):
-        yield whole.take(pa.array(group.index.to_numpy()))
+        part = whole.take(pa.array(group.index.to_numpy()))
+        beside = inferred.slice(start, len(group))
+        for name in _INFERRED:
+            part = part.append_column(name, beside[name])
+        start += len(group)
+        yield part
     if not len(frame):
+        for name in _INFERRED:
+            whole = whole.append_column(name, inferred[name])
         yield whole
 
 

@@ -63,10 +63,13 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
                 console.print(f"{row['id']}: {row['reason']}", markup=False)
     _print_answer(work, due, console)
     print_accounting(layout, _console(), since)
-    for rule, name, suffixes in (("make_tables", "tables", None), ("make_figures", "figures", (".png",))):
-        for file in (f for item in work.items(rule) if item not in due for f in work.files(*item)):
-            if suffixes is None or file.suffix in suffixes:
-                console.print(f"{name:8} {file}", highlight=False)
+    for rule, name in (("make_tables", "tables"), ("make_figures", "figures")):
+        made = [work.files(*item) for item in work.items(rule) if item not in due]
+        if made:
+            suffixes = [file.suffix for file in made[0]]
+            names = ", ".join(sorted(files[0].stem for files in made))
+            said = f"{layout.results / name}: {names} ({', '.join(suffixes[:-1])} and {suffixes[-1]} each)"
+            console.print(f"{name:8} {said}", highlight=False)
     for file in sorted((layout.results / "datasets").glob("*/ATTRIBUTION.md")):
         console.print(f"{'licences':8} {file}", highlight=False)
     console.print(f"{'logs':8} {layout.results / 'logs'}", highlight=False)
