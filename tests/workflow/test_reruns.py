@@ -2,9 +2,12 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
+
+from zooalign.config.schema import Config
 
 from ..terminal import default_signals
 from .conftest import RESULTS, ROOT, packaged, tiny_vit
@@ -22,7 +25,24 @@ def test_a_finished_sweep_has_nothing_to_do(sweep):
 def test_first_sweep_computes_every_pair_once(finished):
     assert sum(finished.pairs().values()) == 6  # 4 models: 6 pairs
     assert "wrote" in finished.said
-    assert "capability_alignment.csv" in finished.said
+    assert "tables   results/tables: alignment, capability_alignment, populations (.parquet, " in finished.said
+    assert "figures  results/figures: heat_map_synthetic (" in finished.said
+
+
+def test_every_table_and_figure_of_the_defaults_is_made(sweep):
+    """Of four models, of which most have too little to show: they say so, and no job fails."""
+    del sweep.config["tables"], sweep.config["figures"]
+    tables, figures = (Config.model_fields[name].default for name in ("tables", "figures"))
+    # The answer above every table, and with it every table, is one about the headline's capability.
+    sweep.config["headline"] = {"capability": "shapes"}
+    assert sweep.due() == {**{f"make_table_{name}": 1 for name in tables}, "make_figure": len(figures)}
+    sweep.snakemake()
+    assert sweep.due() == {}
+    made = {path.relative_to(sweep.folder / "results") for path in (sweep.folder / "results").glob("*/*.*")}
+    for name in tables:
+        assert {Path(f"tables/{name}{suffix}") for suffix in (".parquet", ".csv", ".md", ".tex")} <= made
+    for name in figures:
+        assert {Path(f"figures/{name}_synthetic{suffix}") for suffix in (".svg", ".pdf", ".png")} <= made
 
 
 def test_a_language_task_is_a_dataset_and_a_line_and_reruns_nothing_else(sweep):
