@@ -52,7 +52,7 @@ def agreements(findings: Findings, datasets: tuple[str, ...]) -> Iterator[Agreem
 
     Every metric is taken at its own best layers of a pair: none is read at layers that another metric chose.
     """
-    released = {*trained(findings.models, "vision"), *trained(findings.models, "language")}
+    released = trained(findings.models, "vision") + trained(findings.models, "language")
     family = dict(zip(findings.models["id"], findings.models["family"], strict=True))
     frame = findings.alignment
     frame = cast("pd.DataFrame", frame[frame["model_x"].isin(released) & frame["model_y"].isin(released)])
