@@ -106,8 +106,8 @@ def test_submitted_rows_make_what_is_missing_and_equal_the_workflow(sweep, tmp_p
     assert len(both) == 9 * 3
     # Which of the two rows holds their pair depends on which came first.
     assert sorted(both, key=key) == sorted(theirs, key=key)
-    # What is left are capabilities and results.
-    assert sweep.due() == {"measure_capability": 2, **RESULTS}
+    # What is left are nulls and intervals, capabilities, and results.
+    assert sweep.due() == {"infer_row": 2, "measure_capability": 2, **RESULTS}
 
 
 def test_submitted_scores_equal_zooalign_score(sweep):
