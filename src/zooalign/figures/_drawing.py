@@ -169,7 +169,7 @@ def name_points(
     figure = whole_figure(axes)
     pixels_per_pt = figure.dpi / 72
     # Limits that were set by margins are worked out when they are asked for; places of points follow from them.
-    axes.get_xlim(), axes.get_ylim()
+    _ = axes.get_xlim(), axes.get_ylim()
     frame = axes.get_window_extent()
 
     def around(x: float, y: float, half_pt: float) -> Bbox:
