@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from zooalign.alignment.pairs import VERSION
-from zooalign.alignment.table import write_table
+from zooalign.alignment.table import table_schema, write_table
 from zooalign.config.manifest import ModelSpec
 from zooalign.config.schema import Config
 from zooalign.config.sweep import Sweep
@@ -98,7 +98,7 @@ def write_rows(of: Sweep) -> list[Path]:
         lines = [line for pair in combinations(of.models, 2) if pair[0] is spec for line in _lines(*pair, rng)]
         held = sorted({(line["model_x"], line["model_y"]) for line in lines})
         with hold_lease(path, _quiet) as lease:
-            write_table(path, lines, held, lease)
+            write_table(path, lines, held, lease, table_schema())
         digests = {f"{e['model_x']}|{e['model_y']}|{e['metric']}@{e['k']}": e["digest"] for e in lines}
         receipt = {"model": spec.id, "dataset": DATASET, "version": VERSION, "digests": digests,
                    "bytes": path.stat().st_size, "sha256": file_sha256(path)}  # fmt: skip
