@@ -159,7 +159,7 @@ def read_words(file: Path) -> list[str]:
     Raises
     ------
     WeightsError
-        If the file is damaged, or a word is none or stands twice.
+        If the file is damaged, or a word is none or occurs twice.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
