@@ -65,7 +65,7 @@ DUE = {
     "capability.linear_probe": PROBES | RESULTS,
     "capability._record": PROBES | RESULTS,
     **dict.fromkeys(READ["tables"], RESULTS),
-    **{f"tables.{name}": {("make_tables", name)} for _, name in TABLES},
+    **{f"tables.{name}": {("make_tables", name)} for _, name in sorted(TABLES)},
     "figures._drawing": FIGURES,
     "figures.heat_map": FIGURES,
 }
