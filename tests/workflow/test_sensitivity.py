@@ -25,7 +25,10 @@ def test_a_cell_runs_its_own_index_and_row_jobs(sweep):
     assert not any(map(work.is_due, work.all_items()))
     findings = Findings(
         work.sweep,
-        *(tuple(work.file(*i) for i in work.items(r)) for r in ("align_row", "measure_capability", "align_prepared")),
+        *(
+            tuple(work.file(*i) for i in work.items(r))
+            for r in ("align_row", "measure_capability", "infer_row", "align_prepared")
+        ),
     )
     frames = findings.cells
     assert {name: len(frame) for name, frame in frames.items()} == {
