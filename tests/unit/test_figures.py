@@ -66,9 +66,8 @@ def sweep(vision=tuple(VISION), language=None, seed=0):
 
 def shown(room, **options):
     """Options of a figure as the default configuration gives them."""
-    chosen = {"dataset": "pictures", "metric": "mutual_knn", "k": 10, "symmetric": True}
-    if room is scatter:
-        chosen["capability"] = "bits_per_byte"
+    chosen = {"dataset": "pictures", "metric": "mutual_knn", "k": 10}
+    chosen |= {"capability": "bits_per_byte"} if room is scatter else {"symmetric": True}
     return room.Options(**chosen | options)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.synthetic_findings import MODELS, SCORES, findings, line, lines_of, many, model, rising
+from tests.unit.synthetic_findings import MODELS, SCORES, findings, line, lines_of, many, model, published, rising
 from zooalign.config.schema import HeadlineConfig
 from zooalign.results.answer import answers, sentence, sentences
 from zooalign.results.populations import RELEASED, UNIMODAL, WITH_INTERVENTIONS, trend
-from zooalign.results.questions import ALL, Question
+from zooalign.results.questions import ALL, Question, cases
 
 LANGUAGE, VISION = many(12), many(3, "vision", prefix="v")
 # Lower is better: m00 is the worst model.
@@ -249,3 +249,36 @@ def test_populations_are_named_in_words():
         text = sentence(Question("pictures", "probe", "vision", population, UNIMODAL), few)
         assert text.startswith(f"too few {words} have both probe and a score with every one of the ")
         assert "released language models not trained with the other modality for a correlation" in text
+
+
+@pytest.mark.parametrize(("metric", "k"), [("cknna", 10), ("cycle_knn", 10)])
+def test_a_directed_metric_answers_for_both_modalities(metric, k, tmp_path):
+    """Its pairs are stored from vision to language only; the language models' means are of the same scores."""
+    models = [*VISION, *LANGUAGE]
+    lines = lines_of(rising(LANGUAGE, VISION), models=models, settings=[(metric, k)])
+    found = findings(
+        tmp_path, models=models, lines=lines, headline=HeadlineConfig(metric=metric, k=k),
+        capabilities={"bits_per_byte": BITS},
+    )  # fmt: skip
+    assert not found.symmetric
+    [(question, answer)] = [pair for pair in answers(found) if pair[0] == QUESTION]
+    assert (answer.n, answer.spearman) == (len(LANGUAGE), 1.0)
+    table = published("capability_alignment", found, tmp_path / "tables").frame.set_index("id")
+    assert table.loc["m11", "pictures_rank"] == 1
+
+
+def test_terms_of_kernels_are_no_errors(tmp_path):
+    """That a sample is drawn again changes the terms of all others too, so only pairs' own intervals would tell."""
+    models = [*VISION, *LANGUAGE]
+    by = {}
+    for metric, k in (("mutual_knn", 10), ("cka", 0)):
+        lines = lines_of(rising(LANGUAGE, VISION), models=models, settings=[(metric, k)])
+        lines = [{**entry, "terms": [entry["score"] + shift for shift in (-0.02, 0.0, 0.02)]} for entry in lines]
+        found = findings(
+            tmp_path / metric, models=models, lines=lines, headline=HeadlineConfig(metric=metric, k=k or None),
+            capabilities={"bits_per_byte": BITS},
+        )  # fmt: skip
+        [by[metric]] = [case for case in cases(found) if case.question == QUESTION]
+    assert by["mutual_knn"].alignment_draws is not None
+    assert by["cka"].alignment_draws is None
+    assert by["cka"].alignment_errors is None

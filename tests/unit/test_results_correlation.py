@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from zooalign.errors import MetricError
-from zooalign.results.correlation import bootstrap_tail, correlate, correlation
+from zooalign.results.correlation import bootstrap_tail, correlation
 from zooalign.results.partial import log_parameters, partial_correlation, years
+from zooalign.results.weighted import correlate
 
 from .simulated_families import Setting, coverage, measured
 

@@ -297,7 +297,7 @@ def test_only_the_metric_and_k_asked_for_enter(tmp_path):
     with pytest.raises(StoreError, match=r"no k = 7; there are \[5, 10\]"):
         make(tmp_path / "c", lines=lines, headline=HeadlineConfig(k=7))
     found = findings(tmp_path / "d", lines=lines)
-    options = ShownAlignment(metric="mutal_knn", k=10, symmetric=True, datasets=("pictures",))
+    options = ShownAlignment(metric="mutal_knn", k=10, datasets=("pictures",))
     with pytest.raises(StoreError, match="did you mean 'mutual_knn'"):
         capability_alignment.rows(found.alignment, found.capability, found.models, options)
 

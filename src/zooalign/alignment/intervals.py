@@ -258,7 +258,7 @@ class _Scale:
 
     def __init__(self, metric: str, k: int | None) -> None:
         module = metrics.get(metric)
-        self.share = frozenset({"neighbors"}) == module.NEEDS
+        self.share = metrics.counts_neighbours(metric)
         self.top = highest(metric, k)
         self.low, self.high = (-math.inf, math.inf) if module.RANGE is None else (module.RANGE[0], self.top)
 

@@ -31,10 +31,10 @@ INPUTS = {
 _READ = tuple(
     f"results.{name}"
     for name in (
-        "agreement", "answer", "artefacts", "by_k", "correlation", "cycles", "demands", "dose_response",
+        "agreement", "answer", "artefacts", "by_k", "clustering", "correlation", "cycles", "demands", "dose_response",
         "embedding", "external", "findings", "fits", "growth", "header", "inference", "intervals", "latex",
         "layers", "leave_out", "matrix", "means", "neighbours", "partial", "populations", "publishing", "questions",
-        "read", "resampling", "sensitivity", "slopes", "solved", "strata", "tasks", "vision_families",
+        "read", "resampling", "sensitivity", "slopes", "solved", "strata", "tasks", "vision_families", "weighted",
     )
 )  # fmt: skip
 RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}

@@ -44,7 +44,6 @@ class Options(Closed):
     capability: str = Field(description="Capability on the horizontal axis.")
     metric: str = Field(description="Metric of the alignment.")
     k: int = Field(ge=0, description="Its number of neighbours; 0 for metrics without k.")
-    symmetric: bool = Field(description="Whether the metric is symmetric.")
 
 
 class _Point(NamedTuple):
@@ -61,9 +60,7 @@ class _Point(NamedTuple):
 def draw(findings: Findings, dataset: str, path: Path) -> None:
     """Draw `path`.svg and `path`.png for one dataset from what a sweep found."""
     capability = findings.sweep.config.headline.capability
-    options = Options(
-        dataset=dataset, capability=capability, metric=findings.metric, k=findings.k, symmetric=findings.symmetric
-    )
+    options = Options(dataset=dataset, capability=capability, metric=findings.metric, k=findings.k)
     asked = [(RELEASED, ALL), (WITH_INTERVENTIONS, ALL)]
     found = answers(
         findings,
@@ -159,7 +156,7 @@ def _points(
     rows: pd.DataFrame, here: pd.DataFrame, models: pd.DataFrame, modality: str, options: Options
 ) -> tuple[list[_Point], list[str]]:
     """Models that have both values, the best first, and those left out because their mean is not whole."""
-    pair_scores = scores(rows, options.symmetric)
+    pair_scores = scores(rows)
     side = partners(models, modality, OTHER[modality], pair_scores)
     controls = models["id"][(models["modality"] == OTHER[modality]) & models["control"].astype(bool)]
     values = {r.model: r for r in capability_rows(here) if not r.reason}

@@ -38,7 +38,7 @@ def draw(findings: Findings, dataset: str, path: Path) -> None:
         _drawing.draw_lack(path, _TITLE, _what_lacks(findings, dataset))
         return
     rows = select(findings.alignment, dataset, findings.metric, findings.k)
-    pair_scores, compared = scores(rows, findings.symmetric), by_modality(findings)
+    pair_scores, compared = scores(rows), by_modality(findings)
     # Inches: title, then per row its title, axes, and what stands below them; last the note.
     head, row, axes_height, foot = 0.55, 3.0, 2.05, 0.2
     height = head + row * len(modalities) + foot

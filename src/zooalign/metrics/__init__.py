@@ -120,6 +120,11 @@ def reads(name: str, k: int | None, k_max: int) -> set[str]:
     return set(module.NEEDS | module.beyond_lists(k))
 
 
+def counts_neighbours(name: str) -> bool:
+    """Whether a score is a mean over samples of what their neighbour lists have in common, and nothing else."""
+    return frozenset({"neighbors"}) == get(name).NEEDS
+
+
 def label(name: str, k: int | None) -> str:
     """Name of a score: "mutual_knn@10" for a metric with k, "cka" for one without."""
     return f"{name}@{k}" if get(name).TAKES_K else name

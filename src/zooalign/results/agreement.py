@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from zooalign import metrics
+from zooalign.results.clustering import leaves
 from zooalign.results.frames import where
 from zooalign.results.leave_out import standard_error
 from zooalign.results.means import trained
@@ -107,21 +108,5 @@ def spearman(values: np.ndarray) -> np.ndarray:
 
 
 def clustered(correlations: np.ndarray) -> list[int]:
-    """Order in which columns that agree are neighbours: average linkage of 1 - correlation, leaves in optimal order.
-
-    Parameters
-    ----------
-    correlations : ndarray, shape (m, m)
-        Symmetric, without NaN.
-
-    References
-    ----------
-    Bar-Joseph et al. 2001, Bioinformatics 17 (optimal order of leaves).
-    """
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    if len(correlations) < 3:
-        return list(range(len(correlations)))
-    distances = squareform(1.0 - (correlations + correlations.T) / 2, checks=False)
-    return [int(i) for i in leaves_list(linkage(distances, "average", optimal_ordering=True))]
+    """Order in which columns that agree are neighbours; `correlations` (m, m) symmetric, without NaN."""
+    return leaves(1.0 - (correlations + correlations.T) / 2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zooalign import metrics
 from zooalign.results.means import OTHER, mean_over, partners, scores, select, trained
-from zooalign.results.populations import LEVEL, MIN_MODELS, RELEASED, UNIMODAL, WITH_INTERVENTIONS, Trend, trend
+from zooalign.results.populations import LEVEL, MIN_MODELS, RELEASED, UNIMODAL, WITH_INTERVENTIONS, Trend
 from zooalign.results.questions import ALL, Question, cases
 
 if TYPE_CHECKING:
@@ -22,13 +22,7 @@ def answers(
 ) -> Iterator[tuple[Question, Trend]]:
     """Every question of a sweep that is wanted, with its answer."""
     for case in cases(findings, wanted):
-        yield (
-            case.question,
-            trend(
-                case.capability, case.alignment, case.families, capability_errors=case.capability_errors,
-                alignment_errors=case.alignment_errors, alignment_draws=case.alignment_draws,
-            ),
-        )  # fmt: skip
+        yield case.question, case.trend
 
 
 def sentences(findings: Findings) -> tuple[str, ...]:
@@ -106,7 +100,7 @@ def _counted(found: Trend) -> str:
 def _controls(findings: Findings, dataset: str) -> Iterator[str]:
     """What models that were never trained score, by modality."""
     rows = select(findings.alignment, dataset, findings.metric, findings.k)
-    pair_scores, models = scores(rows, findings.symmetric), findings.models
+    pair_scores, models = scores(rows), findings.models
     chance = rows["chance"].dropna()
     by_chance = f"; chance is {chance.max():.4f}" if len(chance) else ""
     for modality in ("vision", "language"):

@@ -106,11 +106,12 @@ def _stores(findings: Findings) -> Iterator[Artefact]:
 
 
 def _rows(findings: Findings) -> Iterator[Artefact]:
-    for path in sorted(findings.row_paths):
-        dataset, model = path.parent.name, path.stem
-        receipt = _object(path.with_name(f"{model}.receipt.json"))
-        cost = _cost(findings, path, "align_row", dataset, model)
-        yield Artefact("align_row", dataset, model=model, **cost, **_made(receipt))
+    for rule, paths in (("align_row", findings.row_paths), ("infer_row", findings.inference_paths)):
+        for path in sorted(paths):
+            dataset, model = path.parent.name, path.stem
+            receipt = _object(path.with_name(f"{model}.receipt.json"))
+            cost = _cost(findings, path, rule, dataset, model)
+            yield Artefact(rule, dataset, model=model, **cost, **_made(receipt))
 
 
 def _capabilities(findings: Findings) -> Iterator[Artefact]:

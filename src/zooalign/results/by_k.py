@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zooalign.results.frames import capability_rows, where
-from zooalign.results.means import OTHER, mean_over, partners, scores
-from zooalign.results.populations import Trend, trend
+from zooalign.results.frames import where
+from zooalign.results.means import ACROSS, OTHER, partners, trained
+from zooalign.results.populations import RELEASED, Trend
+from zooalign.results.questions import ALL, Question, Scored, measured
 
 if TYPE_CHECKING:
     from zooalign.results.findings import Findings
@@ -72,25 +73,27 @@ def by_k(findings: Findings, dataset: str) -> tuple[str, list[AtK]]:
         By metric and k. Only released models count, with a capability and a score with every partner; the trends of
         all k of a metric are of the same models.
     """
-    known, up = _capability(findings)
-    modality = next((m.modality for m in findings.sweep.models if m.id in known), "language")
-    families = {m.id: m.family for m in findings.sweep.models}
-    rows = where(where(findings.alignment, "dataset", dataset), "comparison", "vision-language")
+    headline = findings.sweep.config.headline.capability
+    known, specs = measured(findings).get(headline, {}), {m.id: m for m in findings.sweep.models}
+    modality = specs[next(iter(known))].modality if known else "language"
+    up = 1 if all(row.higher_is_better for row in known.values()) else -1
+    families, released = {m.id: m.family for m in findings.sweep.models}, trained(findings.models, modality)
+    rows = where(where(findings.alignment, "dataset", dataset), "comparison", ACROSS)
+    question = Question(dataset, headline, modality, RELEASED, ALL)
     found: list[AtK] = []
     for metric in METRICS:
-        of_metric = where(rows, "metric", metric)
-        # A pair has one score, whichever side it is seen from: that CKNNA is not quite symmetric does not matter here.
-        ks = sorted({int(k) for k in of_metric["k"]})
-        at = {k: _Scored(findings, scores(where(of_metric, "k", k)), modality) for k in ks}
-        if len(at) < 2:
+        ks = sorted({int(k) for k in where(rows, "metric", metric)["k"]})
+        if len(ks) < 2:
             continue
-        whole = set.intersection(*(set(one.means) for one in at.values()))
-        models = sorted(whole & set(known), key=lambda model: (up * known[model], model))
-        for k, one in sorted(at.items()):
+        at = {k: Scored(findings, dataset, metric, k) for k in ks}
+        others = {k: partners(findings.models, modality, OTHER[modality], one.scores) for k, one in at.items()}
+        whole = set.intersection(*(set(one.means(released, others[k])) for k, one in at.items()))
+        models = sorted(whole & set(known), key=lambda model: (up * known[model].value, model))
+        for k, one in at.items():
             groups = thirds(models) if models else {ALL_MODELS: sorted(whole)}
-            spreads = tuple(one.spread(group, ids) for group, ids in groups.items() if ids)
-            better, aligned = (np.array([of[m] for m in models], dtype=float) for of in (known, one.means))
-            found.append(AtK(metric, k, spreads, trend(up * better, aligned, [families[m] for m in models])))
+            spreads = tuple(_spread(one, others[k], group, ids) for group, ids in groups.items() if ids)
+            case = one.case(question, known, families, models, others[k])
+            found.append(AtK(metric, k, spreads, case.trend))
     return modality, found
 
 
@@ -111,27 +114,8 @@ def thirds(models: Sequence[str]) -> dict[str, list[str]]:
     return {name: list(models[a:b]) for name, (a, b) in zip(TERCILES, pairwise(cuts), strict=True)}
 
 
-class _Scored:
-    """Scores of one metric and k, and the means of the released models that have all of theirs."""
-
-    def __init__(self, findings: Findings, pair_scores: dict[tuple[str, str], float], modality: str) -> None:
-        self.scores = pair_scores
-        self.partners = partners(findings.models, modality, OTHER[modality], pair_scores)
-        those = partners(findings.models, OTHER[modality], modality, pair_scores)
-        means = {model: mean_over(model, self.partners, pair_scores) for model in those}
-        self.means: Mapping[str, float] = {
-            model: mean.value for model, mean in means.items() if mean.complete and mean.value is not None
-        }
-
-    def spread(self, group: str, models: Sequence[str]) -> Spread:
-        """Mean and quartiles over the pairs of some models."""
-        values = np.array([self.scores[model, other] for model in models for other in self.partners])
-        low, high = np.quantile(values, [0.25, 0.75])
-        return Spread(group, len(models), len(values), float(values.mean()), float(low), float(high))
-
-
-def _capability(findings: Findings) -> tuple[dict[str, float], int]:
-    """Values of the headline capability by model, and 1 if higher is better, else -1."""
-    wanted = findings.sweep.config.headline.capability
-    rows = [row for row in capability_rows(findings.capability) if row.capability == wanted and not row.reason]
-    return {row.model: row.value for row in rows}, 1 if rows and rows[0].higher_is_better else -1
+def _spread(scored: Scored, others: Sequence[str], group: str, models: Sequence[str]) -> Spread:
+    """Mean and quartiles over the pairs of some models."""
+    values = np.array([scored.scores[model, other] for model in models for other in others])
+    low, high = np.quantile(values, [0.25, 0.75])
+    return Spread(group, len(models), len(values), float(values.mean()), float(low), float(high))

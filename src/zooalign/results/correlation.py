@@ -16,22 +16,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from zooalign.errors import MetricError
 from zooalign.results.resampling import LEVEL, REPLICATES, SEED, drawn_families, families_left_out
+from zooalign.results.weighted import Kind, correlate, given_others, residuals, standardised
 
 VERSION = 1  # part of the digest of what this module determines
 
-Kind = Literal["pearson", "spearman"]
 # Fewer models than this have no correlation; fewer families no interval, or none by bootstrap.
 MIN_MODELS, MIN_FAMILIES, MIN_BOOTSTRAP = 4, 5, 15
 # Share of the variance between models that must not be measurement error.
 MIN_RELIABILITY = 0.5
-# Less variance than this of standardised values is what rounding leaves of a constant.
-_NOTHING = 1e-12
 _ONE = 1 - 1e-12
 # Reliability of both sides together that a replicate has at least.
 _FLOOR = 0.1
@@ -202,71 +200,6 @@ def of_sample(sample: Sample, kind: Kind, replicates: int, seed: int, level: flo
     return none._replace(low=low, high=high, method=method)
 
 
-def correlate(columns: np.ndarray, weights: np.ndarray, kind: Kind) -> np.ndarray:
-    """Correlation of the first two columns given the others, per row of weights; NaN where one does not vary.
-
-    Parameters
-    ----------
-    columns : ndarray, shape (2 + covariates, n)
-        Values of n models.
-    weights : ndarray of float64, shape (B, n)
-        How often each model was drawn.
-    kind : str
-        For "spearman" ranks are taken of what was drawn, those of covariates too.
-
-    Returns
-    -------
-    ndarray of float64, shape (B,)
-    """
-    own, left = _given_others(columns, weights, kind)
-    spread = np.diagonal(left, axis1=1, axis2=2)
-    varies = ((own > _NOTHING) & (spread > 1e-9 * own)).all(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(varies, np.clip(left[:, 0, 1] / np.sqrt(spread.prod(axis=1)), -1, 1), np.nan)
-
-
-def _given_others(columns: np.ndarray, weights: np.ndarray, kind: Kind) -> tuple[np.ndarray, np.ndarray]:
-    """Variances (B, 2) of the first two columns, standardised or ranked, and covariances (B, 2, 2) given the others."""
-    total = weights.sum(axis=1)
-    centred = []
-    for column in map(standardised, columns):
-        values = ranks(column, weights) if kind == "spearman" else column
-        centred.append(values - ((weights * values).sum(axis=1) / total)[:, None])
-    products = np.empty((len(weights), len(columns), len(columns)))
-    for i, a in enumerate(centred):
-        weighted = weights * a
-        for j in range(i, len(columns)):
-            products[:, i, j] = products[:, j, i] = (weighted * centred[j]).sum(axis=1) / total
-    own, left = np.diagonal(products, axis1=1, axis2=2)[:, :2], products[:, :2, :2]
-    if len(columns) > 2:
-        shared = products[:, :2, 2:]
-        left = left - shared @ np.linalg.pinv(products[:, 2:, 2:], 1e-10, hermitian=True) @ shared.mT
-    return own, left
-
-
-def standardised(values: np.ndarray) -> np.ndarray:
-    """Values less their mean, over their standard deviation; zeros for a constant."""
-    centred = values - values.mean()
-    scale = centred.std()
-    if scale <= _NOTHING * np.abs(values).max():
-        return np.zeros_like(centred)
-    return centred / scale
-
-
-def ranks(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mid-ranks of every value among those drawn, shape (B, n)."""
-    distinct, place = np.unique(values, return_inverse=True)
-    drawn = weights @ np.eye(len(distinct))[place]  # (B, distinct values)
-    below = np.cumsum(drawn, axis=1) - drawn
-    return (below + (drawn + 1) / 2)[:, place]
-
-
-def residuals(columns: np.ndarray) -> np.ndarray:
-    """The first two columns less what is linear in the others, shape (2, n)."""
-    design = np.vstack([np.ones(columns.shape[1]), *map(standardised, columns[2:])]).T
-    return columns[:2] - (design @ np.linalg.lstsq(design, columns[:2].T)[0]).T
-
-
 def reliabilities(sample: Sample, weights: np.ndarray) -> np.ndarray:
     """Share of the variance of capability and alignment that is no measurement error, 1 where none is known; (B, 2).
 
@@ -278,7 +211,7 @@ def reliabilities(sample: Sample, weights: np.ndarray) -> np.ndarray:
         centred = sample.draws - sample.draws.mean(axis=1, keepdims=True)  # a shift of all models is no error
         noise[1] = (centred**2).mean(axis=0) * n / (n - 1)
     degrees = (n + 1 - len(columns)) / n  # what residuals have left
-    spread = np.diagonal(_given_others(columns, weights, "pearson")[1], axis1=1, axis2=2)
+    spread = np.diagonal(given_others(columns, weights, "pearson")[1], axis1=1, axis2=2)
     mean_noise = degrees * (weights @ noise.T) / weights.sum(axis=1, keepdims=True) / columns[:2].var(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(mean_noise > 0, np.maximum(0, 1 - mean_noise / spread), 1.0)

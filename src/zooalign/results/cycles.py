@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zooalign.results.layers import ACROSS
 from zooalign.results.leave_out import standard_error
-from zooalign.results.means import trained
+from zooalign.results.means import ACROSS, trained
 
 if TYPE_CHECKING:
     from zooalign.results.findings import Findings

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from zooalign.config.intervention import Intervention
-from zooalign.results.frames import CapabilityRow, capability_rows
+from zooalign.results.frames import CapabilityRow
 from zooalign.results.means import OTHER, mean_over, partners, scores, select
 from zooalign.results.populations import MIN_MODELS, trend
+from zooalign.results.questions import measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,13 +115,10 @@ def curves(findings: Findings) -> Iterator[Curve]:
     if not variants:
         return
     by_id = {spec.id: spec for spec in findings.sweep.models}
-    measured: dict[str, dict[str, CapabilityRow]] = {}
-    for row in capability_rows(findings.capability):
-        if not row.reason:
-            measured.setdefault(row.capability, {})[row.model] = row
+    values = measured(findings)
     for dataset in findings.shown.datasets:
         rows = select(findings.alignment, dataset, findings.metric, findings.k)
-        pair_scores, layers = scores(rows, findings.symmetric), _layers(rows)
+        pair_scores, layers = scores(rows), _layers(rows)
         for (base, kind), changed in sorted(variants.items()):
             modality = changed[0].modality
             others = partners(findings.models, modality, OTHER[modality], pair_scores)
@@ -128,7 +126,7 @@ def curves(findings: Findings) -> Iterator[Curve]:
             doses = {m.id: _dose(m.intervention, layers.get(base), layers.get(m.id)) for m in models}
             means = {m.id: mean_over(m.id, others, pair_scores) for m in models}
             aligned = {name: mean.value for name, mean in means.items() if mean.complete and mean.value is not None}
-            known = {name: own for name, own in sorted(measured.items()) if not own.keys().isdisjoint(doses)}
+            known = {name: own for name, own in values.items() if not own.keys().isdisjoint(doses)}
             for name in known or [""]:
                 about = (dataset, base, modality, kind, name)
                 yield _curve(about, known.get(name, {}), doses, aligned, len(others))

@@ -132,7 +132,7 @@ class Findings:
     def shown(self) -> ShownAlignment:
         """Which alignment tables show."""
         return ShownAlignment(
-            metric=self.metric, k=self.k, symmetric=self.symmetric, datasets=self.sweep.datasets()
+            metric=self.metric, k=self.k, datasets=self.sweep.datasets()
         )
 
     @cached_property
@@ -204,14 +204,14 @@ class Findings:
         names = [f"sample {i}" if group is None else f"group {group}" for i, group in enumerate(groups)]
         return np.unique(names, return_inverse=True)[1]
 
-    def standard_errors(self, dataset: str) -> dict[tuple[str, str], float]:
-        """Standard error of the headline's score of each ordered pair of models, where an interval was computed."""
+    def standard_errors(self, dataset: str, metric: str, k: int) -> dict[tuple[str, str], float]:
+        """Standard error of the score of each ordered pair of models, where an interval was computed (k = 0 for none)."""
         from zooalign.results.frames import where
         from zooalign.results.means import scores
 
-        rows = where(where(where(self.inference, "dataset", dataset), "metric", self.metric), "k", self.k)
+        rows = where(where(where(self.inference, "dataset", dataset), "metric", metric), "k", k)
         known = rows.dropna(subset=["standard_error"])
-        return scores(known.assign(score=known["standard_error"]), self.symmetric)
+        return scores(known.assign(score=known["standard_error"]))
 
     def samples(self, dataset: str) -> Samples:
         """The samples of a dataset, in the order of the terms."""

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zooalign.results.correlation import checked, standardised
+from zooalign.results.correlation import checked
+from zooalign.results.weighted import standardised
 
 VERSION = 1  # part of the digest of what this module determines
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from zooalign.results.frames import ModelRow, model_rows, where
-from zooalign.results.means import trained
+from zooalign.results.means import ACROSS, trained
 
 if TYPE_CHECKING:
     from zooalign.results.findings import Findings
 
 VERSION = 1  # part of the digest of what this module determines
 
-ACROSS = "vision-language"
 N_BINS = 5
 BINS = tuple(f"{100 * i // N_BINS}-{100 * (i + 1) // N_BINS} %" for i in range(N_BINS))
 

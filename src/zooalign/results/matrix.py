@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from zooalign.registry import plugin
+from zooalign.results.clustering import leaves
 from zooalign.results.frames import ModelRow, model_rows, where
 from zooalign.results.means import scores
 
@@ -60,7 +61,7 @@ def wide(findings: Findings) -> tuple[pd.DataFrame, dict[str, str]]:
 
     alignment, shown = findings.alignment, findings.shown
     first = where(where(where(alignment, "dataset", shown.datasets[0]), "metric", shown.metric), "k", shown.k)
-    ids = [model for block in ordered(findings.models, scores(first, shown.symmetric)) for model in block.models]
+    ids = [model for block in ordered(findings.models, scores(first)) for model in block.models]
     columns = {model: f"model {model}" if model in ABOUT else model for model in ids}
     modality = dict(zip(findings.models["id"], findings.models["modality"], strict=True))
     parts = [pd.DataFrame(columns=[*ABOUT, *columns.values()])]
@@ -135,9 +136,9 @@ def _released(
     between = np.array([[distance[np.ix_(a, b)].mean() for b in members] for a in members])
     names = list(families)
     blocks: list[Block] = []
-    for family in _leaves(between):
+    for family in leaves(between):
         own = members[family]
-        inside = _leaves(distance[np.ix_(own, own)])
+        inside = leaves(distance[np.ix_(own, own)])
         blocks.append(Block(modality, names[family], tuple(rows[own[i]].id for i in inside)))
     return blocks
 
@@ -163,17 +164,3 @@ def _mean(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values)
     counts = known.sum(axis=0)
     return np.where(counts > 0, np.where(known, values, 0).sum(axis=0) / np.maximum(counts, 1), np.nan)
-
-
-def _leaves(distance: np.ndarray) -> list[int]:
-    """Places of a symmetric matrix of distances in the order of the leaves of its tree."""
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    n = len(distance)
-    if n < 3:
-        return list(range(n))
-    between = distance.copy()
-    np.fill_diagonal(between, 0)  # a family is at some distance from itself
-    tree = linkage(squareform(between, checks=False), method="average", optimal_ordering=True)
-    return [int(leaf) for leaf in leaves_list(tree)]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 VERSION = 2  # part of the digest of what this module determines
 
+# The comparison that answers the question of a sweep.
+ACROSS = "vision-language"
 OTHER = {"vision": "language", "language": "vision"}
 
 
@@ -23,7 +25,6 @@ class ShownAlignment(Closed):
 
     metric: str = Field(description="Metric of the alignment.")
     k: int = Field(ge=0, description="Its number of neighbours; 0 for metrics without k.")
-    symmetric: bool = Field(description="Whether the metric is symmetric (each pair computed once).")
     datasets: tuple[str, ...] = Field(description="Datasets, in this order.")
 
 
@@ -79,7 +80,9 @@ def scores(rows: pd.DataFrame, symmetric: bool = True) -> dict[tuple[str, str], 
     rows : DataFrame
         One dataset, metric and k; at most one row per ordered pair.
     symmetric : bool
-        Whether a row also gives the score of the turned pair, where that has no row of its own.
+        Whether a row also gives the score of the turned pair, where that has no row of its own. Means take it so for
+        every metric: of a directed one the direction that was computed (from vision to language) counts for both
+        models. Only a square of directed scores is not mirrored.
     """
     pair_scores = {(x, y): float(s) for x, y, s in zip(rows["model_x"], rows["model_y"], rows["score"], strict=True)}
     if not symmetric:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zooalign.results.correlation import Correlation, Kind, checked, of_sample
+from zooalign.results.correlation import Correlation, checked, of_sample
+from zooalign.results.weighted import Kind
 from zooalign.results.resampling import LEVEL, REPLICATES, SEED
 
 VERSION = 1  # part of the digest of what this module determines

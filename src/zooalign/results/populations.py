@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zooalign.results.correlation import MIN_FAMILIES, MIN_MODELS, Correlation, Kind, correlation
+from zooalign.results.correlation import MIN_FAMILIES, MIN_MODELS, Correlation, correlation
+from zooalign.results.weighted import Kind
 from zooalign.results.resampling import LEVEL, REPLICATES, SEED
 
 if TYPE_CHECKING:

@@ -149,7 +149,7 @@ def cell_frames(
     return frames
 
 
-def order(rows: pd.DataFrame, models: pd.DataFrame, modality: str, symmetric: bool) -> tuple[Place, ...]:
+def order(rows: pd.DataFrame, models: pd.DataFrame, modality: str) -> tuple[Place, ...]:
     """Trained models of a modality by their mean alignment with those of the other, highest first.
 
     Parameters
@@ -160,8 +160,6 @@ def order(rows: pd.DataFrame, models: pd.DataFrame, modality: str, symmetric: bo
         As `Findings.models`.
     modality : str
         "vision" or "language".
-    symmetric : bool
-        As in `means.scores`.
 
     Returns
     -------
@@ -170,7 +168,7 @@ def order(rows: pd.DataFrame, models: pd.DataFrame, modality: str, symmetric: bo
     """
     from scipy.stats import rankdata
 
-    pair_scores = scores(rows, symmetric)
+    pair_scores = scores(rows)
     others = partners(models, modality, OTHER[modality], pair_scores)
     found = {name: mean_over(name, others, pair_scores) for name in trained(models, modality)}
     means = {name: cast("float", mean.value) for name, mean in found.items() if mean.complete}
@@ -210,7 +208,6 @@ def follow(
     models: pd.DataFrame,
     dataset: str,
     modality: str,
-    symmetric: bool = True,
 ) -> Sensitivity:
     """Follow the order of the models of a modality on a dataset over the cells.
 
@@ -226,12 +223,10 @@ def follow(
         As `Findings.models`.
     dataset, modality : str
         Whose order.
-    symmetric : bool
-        Whether the metric is.
     """
 
     def order_of(frame: pd.DataFrame) -> tuple[Place, ...]:
-        return order(where(frame, "dataset", dataset), models, modality, symmetric)
+        return order(where(frame, "dataset", dataset), models, modality)
 
     own = order_of(default)
     orders = [(cell, order_of(cells[cell.id])) for cell in named]
@@ -268,7 +263,6 @@ def followed_metric(findings: Findings) -> tuple[str, int]:
 
 def sensitivities(findings: Findings) -> list[Sensitivity]:
     """How the order of models of each modality holds over the cells, by dataset; none without cells."""
-    from zooalign.registry import plugin
 
     sweep = findings.sweep
     if not sweep.cells:
@@ -277,9 +271,8 @@ def sensitivities(findings: Findings) -> list[Sensitivity]:
     own = findings.alignment
     for column, value in (("comparison", COMPARISON), ("metric", metric), ("k", k)):
         own = where(own, column, value)
-    symmetric = plugin("metrics", metric, "metric").SYMMETRIC
     return [
-        follow(own, findings.cells, sweep.cells, findings.models, dataset, modality, symmetric)
+        follow(own, findings.cells, sweep.cells, findings.models, dataset, modality)
         for dataset in sweep.datasets()
         for modality in OTHER
         if COMPARISON in sweep.comparisons(dataset)

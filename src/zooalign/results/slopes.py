@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zooalign.results.correlation import MIN_FAMILIES, checked, standardised
+from zooalign.results.correlation import MIN_FAMILIES, checked
+from zooalign.results.weighted import standardised
 from zooalign.results.resampling import LEVEL, families_left_out
 
 VERSION = 1  # part of the digest of what this module determines

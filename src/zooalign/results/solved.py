@@ -117,7 +117,7 @@ def bins(findings: Findings) -> Iterator[Bin]:
             selected = select(findings.alignment, dataset, shown.metric, shown.k)
             if f"{modality}-{modality}" not in set(selected["comparison"]):
                 continue
-            pair_scores = scores(selected, shown.symmetric)
+            pair_scores = scores(selected)
             for name in BINS:
                 one = alike([model for model, own in members.items() if own == name], pair_scores)
                 yield Bin(dataset, modality, name, *one)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from zooalign.results.means import trained
+from zooalign import metrics
+from zooalign.results.means import ACROSS, trained
 from zooalign.results.populations import LEVEL
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 VERSION = 1  # part of the digest of what this module determines
 
-COMPARISON = "vision-language"
 WHOLE, GROUP, SOURCE = "whole dataset", "group", "source"
 # A sample that its source puts into no group.
 NO_GROUP = "(none)"
@@ -46,7 +46,8 @@ class Stratum(NamedTuple):
     pairs : int
         Released cross-modal pairs that terms are averaged over.
     mean, standard_error, low, high : float
-        Mean of the samples' pair-averaged terms; its error over samples and 95 % interval, NaN for one sample.
+        Mean of the samples' pair-averaged terms; its error over samples and 95 % interval, NaN for one sample and for metrics of
+        kernels.
     extremes : dict of str to Extreme
         By modality.
     """
@@ -75,7 +76,7 @@ def strata(findings: Findings, dataset: str) -> list[Stratum]:
     from statistics import NormalDist
 
     models = {m: set(trained(findings.models, m)) for m in ("vision", "language")}
-    known = findings.terms(dataset, findings.metric, findings.k, COMPARISON)
+    known = findings.terms(dataset, findings.metric, findings.k, ACROSS)
     pairs = [pair for pair in sorted(known) if pair[0] in models["vision"] and pair[1] in models["language"]]
     if not pairs:
         return []
@@ -85,11 +86,13 @@ def strata(findings: Findings, dataset: str) -> list[Stratum]:
     by_model = {
         modality: _by_model(terms, [pair[side] for pair in pairs]) for side, modality in enumerate(("vision", "language"))
     }  # fmt: skip
+    # Terms of kernels follow from all samples, so their spread is not all of the error.
+    of_lists = metrics.counts_neighbours(findings.metric)
     found: list[Stratum] = []
     for kind, name, members in _members(findings, dataset, terms.shape[1]):
         own, n = samples[members], len(members)
         mean = float(own.mean())
-        error = float(own.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+        error = float(own.std(ddof=1)) / math.sqrt(n) if n > 1 and of_lists else math.nan
         extremes = {modality: _extreme(means, members) for modality, means in by_model.items()}
         found.append(Stratum(kind, name, n, len(pairs), mean, error, mean - z * error, mean + z * error, extremes))
     return found

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
+from zooalign.results.answer import answers
 from zooalign.results.frames import capability_rows, model_rows
 from zooalign.results.intervals import SHARE
 from zooalign.results.means import OTHER, mean_over, partners, scores, select
-from zooalign.results.populations import Trend, trend
+from zooalign.results.populations import RELEASED, Trend
+from zooalign.results.questions import ALL
 
 if TYPE_CHECKING:
     from zooalign.results.findings import Findings
@@ -52,7 +52,9 @@ class TaskAlignment(NamedTuple):
 def tasks_against_alignment(findings: Findings, dataset: str) -> list[TaskAlignment]:
     """Every capability that is an accuracy, language tasks first; without tasks whose models have no alignment."""
     shown = findings.shown
-    pair_scores = scores(select(findings.alignment, dataset, shown.metric, shown.k), shown.symmetric)
+    pair_scores = scores(select(findings.alignment, dataset, shown.metric, shown.k))
+    asked = answers(findings, lambda q: (q.dataset, q.population, q.partners) == (dataset, RELEASED, ALL))
+    trends = {question.capability: found for question, found in asked}
     values: dict[str, dict[str, tuple[float, float]]] = {}
     for row in capability_rows(findings.capability):
         if row.unit == SHARE and row.higher_is_better and not row.reason:
@@ -65,8 +67,6 @@ def tasks_against_alignment(findings: Findings, dataset: str) -> list[TaskAlignm
         for task, known in sorted(values.items()):
             chosen = [row for row in here if row.id in known and means[row.id].complete]
             points = tuple(TaskPoint(r.id, r.mark, means[r.id].value or 0.0, *known[r.id]) for r in chosen)
-            released = [row.family for row in chosen if not row.mark]
-            xy = np.array([[p.accuracy, p.alignment] for p in points if not p.mark]).reshape(-1, 2)
             if points:
-                found.append(TaskAlignment(task, modality, len(others), points, trend(xy[:, 0], xy[:, 1], released)))
+                found.append(TaskAlignment(task, modality, len(others), points, trends[task]))
     return found

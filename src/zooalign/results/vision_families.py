@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
-from zooalign.registry import plugin
 from zooalign.results.frames import capability_rows
-from zooalign.results.means import scores, select, trained
-from zooalign.results.populations import Trend, trend
+from zooalign.results.means import trained
+from zooalign.results.populations import RELEASED, Trend
+from zooalign.results.questions import Question, Scored, measured
 
 if TYPE_CHECKING:
     from zooalign.results.findings import Findings
@@ -75,23 +73,22 @@ def family_lines(findings: Findings, dataset: str, metric: str, k: int, axis: La
     A directed metric counts in the direction that the sweep computed. Vision models without any score are left out.
     """
     specs = {spec.id: spec for spec in findings.sweep.models}
-    rows = select(findings.alignment, dataset, metric, k)
-    pair_scores = scores(rows, plugin("metrics", metric, "metric").SYMMETRIC)
+    scored = Scored(findings, dataset, metric, k)
     families: dict[str, dict[str, dict[str, float]]] = {}
     for vision in sorted(trained(findings.models, "vision"), key=lambda m: (specs[m].family, specs[m].parameters, m)):
-        pairs = {model: pair_scores.get((vision, model), pair_scores.get((model, vision))) for model in axis.values}
-        line = {model: score for model, score in pairs.items() if score is not None}
+        line = {m: scored.scores[vision, m] for m in axis.values if (vision, m) in scored.scores}
         if line:
             families.setdefault(specs[vision].family, {})[vision] = line
-    sign = 1 if axis.higher_is_better else -1
-    found: list[FamilyLines] = []
-    for family, lines in families.items():
-        whole = [model for model in axis.values if all(model in line for line in lines.values())]
-        means = [float(np.mean([line[model] for line in lines.values()])) for model in whole]
-        capability = np.array([sign * axis.values[model] for model in whole])
-        said = trend(capability, np.array(means), [specs[model].family for model in whole])
-        found.append(FamilyLines(family, lines, said))
-    return found
+    name, own = findings.sweep.config.headline.capability, {spec.id: spec.family for spec in specs.values()}
+    known = measured(findings).get(name, {})
+    return [
+        FamilyLines(
+            family,
+            lines,
+            scored.case(Question(dataset, name, "language", RELEASED, family), known, own, axis.values, [*lines]).trend,
+        )
+        for family, lines in families.items()
+    ]
 
 
 def further_metrics(findings: Findings, dataset: str) -> list[tuple[str, int]]:

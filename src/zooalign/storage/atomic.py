@@ -65,7 +65,7 @@ def replacing(path: Path | str, lease: Guard | None = None) -> Iterator[Path]:
         if error.filename is not None and not str(error.filename).startswith((str(staged), str(path))):
             raise  # something that the block reads
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}. Free disk space or choose another results folder and "
+            f"{cannot_write(path, error)}. Free disk space or choose another results folder and "
             "run again; the former content, if there was any, is untouched."
         ) from error
     finally:
@@ -132,6 +132,12 @@ def append(path: Path, data: bytes, artefact: Path | None = None) -> None:
         os.fsync(file.fileno())
 
 
+def cannot_write(path: Path, error: OSError) -> str:
+    """What a message about a file that could not be written begins with; of a full disk, that it is full."""
+    said = f"cannot write {path}: {error.strerror or error}"
+    return f"the disk is full: {said}" if is_disk_full(error) else said
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn what a full or read-only disk answers into one message that names the artefact."""
@@ -139,7 +145,7 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}. Free disk space or choose another results folder and "
+            f"{cannot_write(path, error)}. Free disk space or choose another results folder and "
             "run again; finished batches are kept."
         ) from error
 

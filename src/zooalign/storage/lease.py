@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from zooalign.errors import LeaseError, StoreError
 from zooalign.progress import Report, duration
-from zooalign.storage.atomic import remove
+from zooalign.storage.atomic import cannot_write, remove
 from zooalign.storage.lease_records import (
     RECORD_BYTES,
     Record,
@@ -259,7 +259,7 @@ def hold_lease(path: Path, report: Report, timeout_s: float = 60.0) -> Iterator[
         _wait(lease, report)
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}. Free disk space, or correct the permissions of "
+            f"{cannot_write(path, error)}. Free disk space, or correct the permissions of "
             "its folder (several people: a common group and umask 002, see docs/cluster.md)."
         ) from error
     ended = threading.Event()

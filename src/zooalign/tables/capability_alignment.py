@@ -158,7 +158,7 @@ def _add_alignment(
     reasons: dict[str, list[str]],
 ) -> None:
     selected = select(alignment, dataset, options.metric, options.k)
-    pair_scores = scores(selected, options.symmetric)
+    pair_scores = scores(selected)
     compared = set(selected["comparison"])
     complete: dict[str, dict[str, float]] = {"vision": {}, "language": {}}
     ranked = {*trained(models, "vision"), *trained(models, "language")}
