@@ -3,6 +3,11 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("zooalign", deadline=None)
+settings.load_profile("zooalign")
 
 # Before any test imports torch: one sleeping thread per process, and no network for model hubs.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

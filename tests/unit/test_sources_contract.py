@@ -133,6 +133,6 @@ def test_loading_takes_seconds(
     loaded: Callable[[str], VisionModel | LanguageModel],
 ) -> None:
     loaded(model)  # so that imports are not counted
-    start = time.perf_counter()
+    start = time.process_time()
     load_model(zoo[model], fetched(model))
-    assert time.perf_counter() - start < 20  # a second or two on an idle machine
+    assert time.process_time() - start < 20  # a second or two; of the processor, as the machine may be busy
