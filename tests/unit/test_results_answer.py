@@ -261,7 +261,7 @@ def test_a_directed_metric_answers_for_both_modalities(metric, k, tmp_path):
         capabilities={"bits_per_byte": BITS},
     )  # fmt: skip
     assert not found.symmetric
-    [(question, answer)] = [pair for pair in answers(found) if pair[0] == QUESTION]
+    [answer] = [answer for question, answer in answers(found) if question == QUESTION]
     assert (answer.n, answer.spearman) == (len(LANGUAGE), 1.0)
     table = published("capability_alignment", found, tmp_path / "tables").frame.set_index("id")
     assert table.loc["m11", "pictures_rank"] == 1

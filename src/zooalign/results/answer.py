@@ -55,6 +55,7 @@ def sentence(question: Question, found: Trend) -> str:
 
     Examples
     --------
+    >>> from zooalign.results.populations import trend
     >>> question = Question("emoji", "bits_per_byte", "language", RELEASED, ALL)
     >>> print(sentence(question, trend([1, 2, 3, 4], [2, 1, 3, 4], ["a", "a", "b", "b"])))
     bits_per_byte of released language models and their alignment with released vision models: Spearman +0.80, 4 \
