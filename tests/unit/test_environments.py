@@ -14,7 +14,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PINNED = dict(p.split("==") for p in PROJECT["dependencies"])
-TEST = dict(p.split("==") for p in PROJECT["optional-dependencies"]["test"])
+EXTRAS = PROJECT["optional-dependencies"]
+LOCKED = dict(p.split("==") for extra in ("test", "docs", "training") for p in EXTRAS[extra])
 
 
 def lock():
@@ -56,7 +57,7 @@ def test_setup_refuses_a_python_that_was_named_and_does_not_fit(tmp_path):
 
 def test_lock_holds_every_direct_dependency_at_its_version():
     locked = lock()
-    assert {name: locked.get(name) for name in {**PINNED, **TEST}} == {**PINNED, **TEST}
+    assert {name: locked.get(name) for name in {**PINNED, **LOCKED}} == {**PINNED, **LOCKED}
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda"])
