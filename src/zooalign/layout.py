@@ -75,6 +75,10 @@ class Layout:
         """A figure, without suffix."""
         return self.results / "figures" / name
 
+    def report(self) -> Path:
+        """The report, one HTML file."""
+        return self.results / "report.html"
+
     def log(self, rule: str, *parts: str) -> Path:
         """Log of a job."""
         return self.results.joinpath("logs", rule, *parts[:-1], f"{parts[-1]}.log")

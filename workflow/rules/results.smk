@@ -53,6 +53,32 @@ rule make_figure:
         "../scripts/make_result.py"
 
 
+rule make_report:
+    input:
+        rows=FILES["align_row"],
+        inference=FILES["infer_row"],
+        capabilities=FILES["measure_capability"],
+        cells=FILES["align_prepared"],
+        tables=FILES["make_tables"],
+        due=due("make_report", "report"),
+    output:
+        *reported("make_report", "report"),
+    log:
+        "<results>/logs/make_report/report.log",
+    benchmark:
+        "<results>/benchmarks/make_report/report.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    resources:
+        **asks_for("make_report", "report"),
+    params:
+        **given("make_report", "report"),
+    message:
+        "Report"
+    script:
+        "../scripts/make_report.py"
+
+
 rule make_tables:
     input:
         FILES["make_tables"],

@@ -37,7 +37,9 @@ _READ = tuple(
         "read", "resampling", "sensitivity", "slopes", "solved", "strata", "tasks", "vision_families", "weighted",
     )
 )  # fmt: skip
-RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing")}
+# Those of the report besides.
+_SHOWN = tuple(f"report.{name}" for name in ("document", "maps", "packing", "page", "samples", "scores"))
+RESULTS = {"tables": _READ, "figures": (*_READ, "figures._drawing"), "report": (*_READ, *_SHOWN)}
 
 
 def _raised(*modules: str) -> list[dict[str, int]]:
@@ -179,14 +181,14 @@ def result_digest(
     inference: Mapping[str, Mapping[str, str]],
     cells: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
-    """Digest of what determines a table or the figures of a name.
+    """Digest of what determines a table, the figures of a name, or the report.
 
     Parameters
     ----------
     sweep : config.Sweep
         The checked configuration, which lies above this module.
     kind : str
-        "tables" or "figures".
+        "tables", "figures" or "report", which holds all tables.
     name : str
         File of that room.
     scores : dict
@@ -204,10 +206,11 @@ def result_digest(
     inferred = [inference] if inference else []
     elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []
     alternatives = [[_alternatives(sweep), cells or {}]] if getattr(made_by, "READS_SENSITIVITY", False) else []
+    tables = [{t: plugin("tables", t, "table").VERSION for t in sweep.config.tables}] if kind == "report" else []
     said = [_tagged(sweep.models), _asked(sweep), sweep.config.preparation.model_dump(), sweep.config.extraction.text]
     return digest(
         kind, name, made_by.VERSION, scores, values, models, sweep.config.headline.model_dump(), missing,
-        said, *alternatives, *elsewhere, *inferred, *_raised(*RESULTS[kind]),
+        said, *alternatives, *tables, *elsewhere, *inferred, *_raised(*RESULTS[kind]),
     )  # fmt: skip
 
 

@@ -308,15 +308,21 @@ def make_result(
         publish(plugin("tables", name, "table").table(findings), findings.header, stem)
     else:
         plugin("figures", name, "figure").draw(findings, dataset, stem)
-    about = {file.name: [file.stat().st_size, file_sha256(file)] for file in files}
-    record = {"digest": findings.digest(kind, name), "files": about, "stamp": stamp(),
-              "versions": package_versions(("zooalign", "numpy", "pandas", "pyarrow", "matplotlib"))}  # fmt: skip
-    write_json(_record(files), record)
+    record_result(findings, kind, name, files)
     report(f"wrote {', '.join(map(str, files))}")
 
 
+def record_result(findings: Findings, kind: str, name: str, files: Sequence[Path]) -> None:
+    """Record beside a table, a figure or the report what it was made from, and its files as they were written."""
+    about = {file.name: [file.stat().st_size, file_sha256(file)] for file in files}
+    packages = ("zooalign", "numpy", "pandas", "pyarrow", "plotly" if kind == "report" else "matplotlib")
+    record = {"digest": findings.digest(kind, name), "files": about, "stamp": stamp(),
+              "versions": package_versions(packages)}  # fmt: skip
+    write_json(_record(files), record)
+
+
 def _record(files: Sequence[Path]) -> Path:
-    """Where it is recorded what files of a table or figure were made from."""
+    """Where it is recorded what files of a table, a figure or the report were made from."""
     first = files[0]
     return first.parent / "provenance" / f"{first.name.removesuffix(first.suffix)}.json"
 

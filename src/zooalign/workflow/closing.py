@@ -70,6 +70,9 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
             names = ", ".join(sorted(files[0].stem for files in made))
             said = f"{layout.results / name}: {names} ({', '.join(suffixes[:-1])} and {suffixes[-1]} each)"
             console.print(f"{name:8} {said}", highlight=False)
+    [report] = work.items("make_report")
+    if report not in due:
+        console.print(f"{'report':8} {layout.report()} (open it in a browser)", highlight=False)
     for file in sorted((layout.results / "datasets").glob("*/ATTRIBUTION.md")):
         console.print(f"{'licences':8} {file}", highlight=False)
     console.print(f"{'logs':8} {layout.results / 'logs'}", highlight=False)

@@ -22,8 +22,8 @@ NO_CONDA = (
     "zooalign runs in one environment, which `bash run.sh setup` or `conda env create --file envs/cpu.yaml` makes: "
     "activate it and leave out --sdm conda and --use-conda."
 )
-CATEGORIES = {"make_tables": "Tables", "make_figures": "Figures"}
-READABLE = ("csv", "md", "svg", "png")  # what a browser shows
+CATEGORIES = {"make_tables": "Tables", "make_figures": "Figures", "make_report": "Report"}
+READABLE = ("csv", "md", "svg", "png", "html")  # what a browser shows
 _CLUSTER, _ANEW, _STARTED = "ZOOALIGN_CLUSTER", "ZOOALIGN_ANEW", "ZOOALIGN_STARTED"
 
 
@@ -194,6 +194,8 @@ def item_of(rule: str, wildcards: Mapping[str, str]) -> Item | None:
             return Item(name, tuple(wildcards[part] for part in RULES[name].wildcards))
     if rule.endswith("make_figure"):
         return Item("make_figures", tuple(wildcards[part] for part in RULES["make_figures"].wildcards))
+    if rule.endswith("make_report"):
+        return Item("make_report", ("report",))
     table = rule.rpartition("make_table_")[2]
     return Item("make_tables", (table,)) if "make_table_" in rule else None
 

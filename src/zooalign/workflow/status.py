@@ -68,7 +68,7 @@ class Status:
         states = {rule: [self.item_state(item) for item in self.work.items(rule)] for rule in RULES}
         # A row is a file of pairs, and pairs are counted below; here only what happens to it.
         rows = [s for s in states.pop("align_row") if s.state in ("running", "failed", "damaged")]
-        results = [s for rule in ("make_tables", "make_figures") for s in states.pop(rule)]
+        results = [s for rule in ("make_tables", "make_figures", "make_report") for s in states.pop(rule)]
         return [*(s for of_rule in states.values() for s in of_rule), *rows, *self.pairs(), *results]
 
     def _item_state(self, item: Item) -> State:

@@ -334,7 +334,9 @@ class Work:
         return Findings(self.sweep, *(tuple(self.file(*item) for item in self.items(rule)) for rule in rules))
 
     def result_digest(self, rule: str, parts: Parts) -> str:
-        """Digest of what a table or figure would be made from now; an error if something of it cannot be read."""
+        """Digest of what a result would be made from now; an error if something of it cannot be read."""
+        if rule == "make_report":
+            return self._findings().digest("report", "build")
         return self._findings().digest(RULES[rule].settings(self, *parts)["kind"], parts[0])
 
     # --- rows ----------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The rules of the workflow, one class each, in files of the names of those in workflow/rules.
 
 A rule is applied to *parts*: (dataset,), (model,), (dataset, model), (preparation, dataset, model), (table,),
-(capability, model) or (figure, dataset). Its script in workflow/scripts hands inputs, outputs and `settings` to one
+(capability, model), (figure, dataset) or (report,). Its script in workflow/scripts hands inputs, outputs and `settings` to one
 function of the library; `run` does the same outside Snakemake.
 """
 
@@ -12,7 +12,7 @@ from zooalign.workflow.rules.alignment import AlignRow, InferRow
 from zooalign.workflow.rules.capability import MeasureCapability
 from zooalign.workflow.rules.datasets import BuildDataset
 from zooalign.workflow.rules.features import ExtractFeatures, FetchWeights, IndexFeatures, RemoveWeights
-from zooalign.workflow.rules.results import MakeFigures, MakeTables
+from zooalign.workflow.rules.results import MakeFigures, MakeReport, MakeTables
 from zooalign.workflow.rules.sensitivity import AlignPrepared, IndexPrepared
 
 RULES: dict[str, Rule] = {
@@ -30,5 +30,6 @@ RULES: dict[str, Rule] = {
         RemoveWeights(),
         MakeTables(),
         MakeFigures(),
+        MakeReport(),
     )
 }

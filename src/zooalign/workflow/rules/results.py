@@ -1,4 +1,4 @@
-"""Rules of tables and figures, which are made from all rows, nulls, intervals and records."""
+"""Rules of tables, figures and the report, which are made from all rows, nulls, intervals and records."""
 
 from __future__ import annotations
 
@@ -99,3 +99,45 @@ class MakeFigures(_Result):
     def written(self, work: Work, *parts: str) -> float:
         del work, parts
         return 4e5
+
+
+class MakeReport(_Result):
+    """The report: one HTML file, with all tables in it."""
+
+    name, wildcards, kind = "make_report", ("report",), "report"
+    gathered, files_written = False, 2
+
+    def parts(self, work: Work) -> list[Parts]:
+        return [("report",)]
+
+    def files(self, layout: Layout, *parts: str) -> list[Path]:
+        del parts
+        return [layout.report()]
+
+    def needs(self, work: Work, *parts: str) -> Needs:
+        read = (*_READ, "align_prepared", "make_tables")
+        return [(i.rule, i.parts) for rule in read for i in work.items(rule)]
+
+    def settings(self, work: Work, *parts: str) -> dict[str, Any]:
+        return {"sweep": work.sweep}
+
+    def run(self, work: Work, parts: Parts, report: Report) -> None:
+        from zooalign.report.build import make_report
+
+        def made(rule: str) -> list[Path]:
+            return [file for item in work.items(rule) for file in work.files(*item)]
+
+        make_report(
+            row_paths=made("align_row"),
+            capability_paths=made("measure_capability"),
+            inference_paths=made("infer_row"),
+            sensitivity_paths=made("align_prepared"),
+            table_paths=made("make_tables"),
+            files=self.files(work.layout, *parts),
+            report=report,
+            **self.settings(work, *parts),
+        )
+
+    def written(self, work: Work, *parts: str) -> float:
+        del parts
+        return 8e6 + costs.n_lines(work.sweep) * costs.TYPICAL_LINE_BYTES / 4

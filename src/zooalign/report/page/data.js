@@ -1,0 +1,94 @@
+// Data of the report. Blocks are gzip in base64, unpacked when a page first needs them.
+const blocks = new Map();
+
+async function bytes(text) {
+  const raw = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+function isIn(name) {
+  return document.getElementById(name) !== null;
+}
+
+async function text(name) {
+  return new TextDecoder().decode(await bytes(document.getElementById(name).textContent));
+}
+
+function block(name) {
+  if (!blocks.has(name)) blocks.set(name, text(name).then(JSON.parse));
+  return blocks.get(name);
+}
+
+const report = await block("document");
+const models = report.models;
+const modelById = new Map(models.map((model, i) => [model.id, { ...model, place: i }]));
+const OTHER = { vision: "language", language: "vision" };
+const RELEASED = "released";
+const ALL_PARTNERS = "all";
+
+function mark(model) {
+  return model.control ? " †" : model.intervention ? " ‡" : "";
+}
+
+function scoresOf(dataset, metric, k, comparison) {
+  return report.scores.filter(
+    (s) => s.dataset === dataset && (metric === undefined || (s.metric === metric && s.k === k)) &&
+      (comparison === undefined || s.comparison === comparison),
+  );
+}
+
+// Position of a pair in a block of scores, whichever way round; -1 where it has none.
+const places = new WeakMap();
+function placeOf(scores, x, y) {
+  if (!places.has(scores)) {
+    places.set(scores, new Map(scores.x.map((a, i) => [`${a}|${scores.y[i]}`, i])));
+  }
+  const found = places.get(scores);
+  return found.get(`${x}|${y}`) ?? found.get(`${y}|${x}`) ?? -1;
+}
+
+function meansOf(dataset, metric, k, partners = ALL_PARTNERS) {
+  const found = report.means.find(
+    (m) => m.dataset === dataset && m.metric === metric && m.k === k && m.partners === partners,
+  );
+  return found ? found.values : {};
+}
+
+function valuesOf(capability) {
+  return new Map(report.values.filter((v) => v.capability === capability && v.value !== null).map((v) => [v.model, v]));
+}
+
+// Four decimals as in the tables; nothing for what is missing.
+function shown(value) {
+  if (value === null || value === undefined) return "";
+  return typeof value === "number" && !Number.isInteger(value) ? value.toFixed(4) : String(value);
+}
+
+function interval(low, high) {
+  return low === null || high === null ? "" : `${shown(low)} to ${shown(high)}`;
+}
+
+// Rank correlation of what is measured on both sides, equal values share the mean of their ranks.
+function spearman(a, b) {
+  const ranks = (values) => {
+    const order = values.map((v, i) => i).sort((i, j) => values[i] - values[j]);
+    const found = new Array(values.length);
+    for (let i = 0; i < order.length; ) {
+      let end = i;
+      while (end < order.length && values[order[end]] === values[order[i]]) end += 1;
+      for (let j = i; j < end; j += 1) found[order[j]] = (i + end - 1) / 2;
+      i = end;
+    }
+    return found;
+  };
+  const [x, y] = [ranks(a), ranks(b)];
+  const mean = (a.length - 1) / 2;
+  let [xy, xx, yy] = [0, 0, 0];
+  for (let i = 0; i < a.length; i += 1) {
+    xy += (x[i] - mean) * (y[i] - mean);
+    xx += (x[i] - mean) ** 2;
+    yy += (y[i] - mean) ** 2;
+  }
+  return xx && yy ? xy / Math.sqrt(xx * yy) : null;
+}

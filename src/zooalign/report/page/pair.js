@@ -1,0 +1,89 @@
+// Pair: all metrics, the map of all layer pairs, and the samples where two models agree and disagree most.
+async function pairPage(main, query) {
+  const dataset = query.get("dataset") ?? report.datasets[0].id;
+  const [first, second] = [query.get("x"), query.get("y")].map((id) => modelById.get(id));
+  if (!first || !second) {
+    main.append(h("h1", {}, "A pair of models"), pairFinder(dataset));
+    return;
+  }
+  main.append(h("h1", {}, `${first.id + mark(first)} and ${second.id + mark(second)}`), pairFinder(dataset, first.id, second.id),
+    h("p", {}, "Their pages: ", modelLink(first), ", ", modelLink(second), `. Data set: ${dataset}.`));
+  const all = scoresOf(dataset).filter((s) => placeOf(s, first.place, second.place) >= 0);
+  if (!all.length) {
+    main.append(h("p", {}, `There is no score of the two on ${dataset}.`));
+    return;
+  }
+  main.append(h("h2", {}, "Scores"), table("Scores of the pair under every metric",
+    ["metric", "score", "95 % interval", "calibrated", "p", "q", "chance", "layers", "tied neighbours"],
+    all.map((s) => {
+      const at = placeOf(s, first.place, second.place);
+      const tied = s.tied_x[at] === null ? "" : `${(100 * s.tied_x[at]).toFixed(1)} %, ${(100 * s.tied_y[at]).toFixed(1)} %`;
+      return [s.label, s.score[at], interval(s.low[at], s.high[at]), s.calibrated[at], s.p[at], s.q[at], s.chance, `${s.layer_name_x[at]}, ${s.layer_name_y[at]}`, tied];
+    })), h("p", { class: "soft" }, `Layers are named in the order ${models[all[0].x[placeOf(all[0], first.place, second.place)]].id}, ${models[all[0].y[placeOf(all[0], first.place, second.place)]].id}.`));
+  await layerMap(main, dataset, first, second);
+  await pairSamples(main, dataset, first, second);
+}
+
+async function mapOf(dataset, first, second) {
+  const maps = await block(`maps-${dataset}`);
+  if (!maps.read) {
+    maps.read = bytes(maps.values).then((raw) => new Int16Array(raw.buffer));
+    let start = 0;
+    maps.starts = maps.pairs.map(([, , a, b]) => { const own = start; start += a * b; return own; });
+  }
+  const values = await maps.read;
+  const i = maps.pairs.findIndex(([x, y]) => (x === first && y === second) || (x === second && y === first));
+  if (i < 0) return null;
+  const [x, y, rows, columns] = maps.pairs[i];
+  const z = Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (_, c) => {
+    const whole = values[maps.starts[i] + r * columns + c];
+    return whole === -32768 ? null : whole * maps.scale;
+  }));
+  const names = (place, n) => maps.layers[models[place].id] ?? Array.from({ length: n }, (_, l) => `layer ${l}`);
+  return { z, x, y, rows: names(x, rows), columns: names(y, columns) };
+}
+
+async function layerMap(main, dataset, first, second) {
+  const { label } = report.headline;
+  const found = await mapOf(dataset, first.place, second.place);
+  main.append(h("h2", {}, `Every layer with every layer (${label})`));
+  if (!found) {
+    main.append(h("p", {}, `The headline metric was not computed for this pair.`));
+    return;
+  }
+  const { z, rows, columns } = found;
+  const [x, y] = [models[found.x], models[found.y]];
+  const { figure, draw } = chart(`Layer map of ${x.id} and ${y.id}`, `Layers of ${x.id} upwards, of ${y.id} to the right; the score of the pair is the highest.`, `layers_${x.id}_${y.id}`);
+  main.append(figure);
+  draw([{
+    type: "heatmap", z, colorscale: "Viridis", hoverinfo: "text", colorbar: { thickness: 12 },
+    text: z.map((line, r) => line.map((value, c) => plain(`${rows[r]}, ${columns[c]}: ${shown(value)}`))),
+  }], {
+    height: Math.max(280, 14 * rows.length + 120),
+    xaxis: { title: { text: plain(`layer of ${y.id}`) }, showgrid: false }, yaxis: { title: { text: plain(`layer of ${x.id}`) }, showgrid: false },
+  }, { headings: [`layer of ${x.id}`, ...columns], rows: z.map((line, r) => [rows[r], ...line]) });
+}
+
+async function pairSamples(main, dataset, first, second) {
+  main.append(h("h2", {}, "Samples where the two agree and disagree"));
+  const name = `samples-${dataset}`;
+  const samples = isIn(name) ? await block(name) : null;
+  const found = samples && (samples.pairs[`${first.place}|${second.place}`] ?? samples.pairs[`${second.place}|${first.place}`]);
+  if (!found) {
+    main.append(h("p", {}, "The headline metric is no mean over samples, or the data set is not in the results folder."));
+    return;
+  }
+  const { metric, k } = report.headline;
+  const said = (term) => (metric === "mutual_knn" ? `${Math.round(term * k)} of ${k} neighbours shared` : `adds ${shown(term)}`);
+  const of = (places, terms) => h("ul", { class: "samples" }, places.map((i, at) => h("li", {}, picture(samples, i),
+    h("div", {}, samples.texts[i] ?? ""), h("div", { class: "soft" }, samples.ids[i]), h("div", { class: "soft" }, said(terms[at])))));
+  main.append(h("h3", {}, "They agree most"), of(found.most, found.most_terms),
+    h("h3", {}, "They disagree most"), of(found.least, found.least_terms),
+    h("p", { class: "soft" }, `At the best layers of the pair. ${found.lowest} samples have the lowest value; the first of them are shown.`));
+}
+
+function picture(samples, i) {
+  const stored = samples.pictures[i];
+  if (!stored) return h("span", { class: "none" }, "no picture");
+  return h("img", { src: `data:image/webp;base64,${stored}`, alt: samples.texts[i] ? `picture: ${samples.texts[i]}` : `sample ${samples.ids[i]}`, loading: "lazy" });
+}
