@@ -36,6 +36,7 @@ ORDER = [
     "results",
     "tables",
     "figures",
+    "report",
     "slurm",
     "planning",
     "workflow",

@@ -90,6 +90,7 @@ ITEMS = {
     "measure_capability": ("bpb", "words"),
     "make_tables": ("alignment",),
     "make_figures": ("heat_map", "shapes"),
+    "make_report": ("report",),
 }
 
 

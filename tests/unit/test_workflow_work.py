@@ -151,6 +151,7 @@ def test_at_first_everything_is_due_and_afterwards_nothing(folder):
     assert counts == {
         "build_dataset": 1, "fetch_weights": 5, "extract_features": 5, "index_features": 5, "align_row": 5,
         "infer_row": 5, "measure_capability": 3, "make_tables": len(TABLES), "make_figures": 1,
+        "make_report": 1,
     }  # fmt: skip
     folder.finish_all()
     assert due(folder.work()) == {}
@@ -159,13 +160,14 @@ def test_at_first_everything_is_due_and_afterwards_nothing(folder):
 RESULTS = {
     "make_tables": sorted(TABLES),
     "make_figures": ["heat_map/synthetic"],
+    "make_report": ["report"],
 }
 
 
 @pytest.mark.parametrize(
     ("changed", "follows"),
     [
-        (Item("make_tables", ("alignment",)), {"make_tables": ["alignment"]}),
+        (Item("make_tables", ("alignment",)), {"make_tables": ["alignment"], "make_report": ["report"]}),
         (Item("make_figures", ("heat_map", "synthetic")), {"make_figures": ["heat_map/synthetic"]}),
         (Item("measure_capability", ("shapes", "v1")), {"measure_capability": ["shapes/v1"], **RESULTS}),
         (Item("align_row", ("synthetic", "l0")), {"align_row": ["synthetic/l0"], **RESULTS}),
@@ -290,4 +292,9 @@ def test_jobs_of_snakemake_are_known_by_their_rule_whatever_stands_before_its_na
     assert session.item_of("make_table_alignment", {}) == Item("make_tables", ("alignment",))
     assert session.item_of("zoo_make_figure", wildcards) == Item("make_figures", ("f", "d"))
     assert session.item_of("all", {}) is None
+    assert (
+        session.item_of("make_report", {})
+        == session.item_of("zoo_make_report", {})
+        == Item("make_report", ("report",))
+    )
     assert session.item_of("make_tables", {}) is None

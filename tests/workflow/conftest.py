@@ -17,8 +17,8 @@ from .forks import run_snakemake
 ROOT = Path(__file__).parents[2]
 # Three for speed; test_reruns.py makes all.
 TABLES = ("alignment", "capability_alignment", "populations")
-# Jobs that make all tables and figures of the small sweep.
-RESULTS = {**{f"make_table_{name}": 1 for name in TABLES}, "make_figure": 1}
+# Jobs that make all tables, figures and the report of the small sweep.
+RESULTS = {**{f"make_table_{name}": 1 for name in TABLES}, "make_figure": 1, "make_report": 1}
 VISION = {
     "modality": "vision",
     "source": "random",

@@ -30,6 +30,7 @@ FILES = {
     "capability/shapes/vit_a.json": ("measure_capability", "shapes", "vit_a"),
     "tables/provenance/alignment.json": ("make_tables", "alignment"),
     "figures/provenance/heat_map_synthetic.json": ("make_figures", "heat_map", "synthetic"),
+    "provenance/report.json": ("make_report", "report"),
 }
 CONTENTS = (
     b"", b"[]", b"{}", b"null", b"3", b'"text"', b"\xff\xfe\x00", b'["\xc3"]',

@@ -27,6 +27,7 @@ def test_first_sweep_computes_every_pair_once(finished):
     assert "wrote" in finished.said
     assert "tables   results/tables: alignment, capability_alignment, populations (.parquet, " in finished.said
     assert "figures  results/figures: heat_map_synthetic (" in finished.said
+    assert "report   results/report.html" in finished.said
 
 
 def test_every_table_and_figure_of_the_defaults_is_made(sweep):
@@ -35,7 +36,11 @@ def test_every_table_and_figure_of_the_defaults_is_made(sweep):
     tables, figures = (Config.model_fields[name].default for name in ("tables", "figures"))
     # The answer above every table, and with it every table, is one about the headline's capability.
     sweep.config["headline"] = {"capability": "shapes"}
-    assert sweep.due() == {**{f"make_table_{name}": 1 for name in tables}, "make_figure": len(figures)}
+    assert sweep.due() == {
+        **{f"make_table_{name}": 1 for name in tables},
+        "make_figure": len(figures),
+        "make_report": 1,
+    }
     sweep.snakemake()
     assert sweep.due() == {}
     made = {path.relative_to(sweep.folder / "results") for path in (sweep.folder / "results").glob("*/*.*")}

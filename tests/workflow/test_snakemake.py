@@ -25,7 +25,7 @@ def planned(checkout, *arguments):
     ("arguments", "jobs"),
     [
         (["-R", "align_row"], {"align_row": 4, **RESULTS}),
-        (["-R", "make_tables"], {"make_tables": 1, **TABLES}),
+        (["-R", "make_tables"], {"make_tables": 1, **TABLES, "make_report": 1}),
         (["-f", TABLE], {"make_table_alignment": 1}),
         (["-f", "results/features/synthetic/vit_a.zarr/zarr.json"], {"extract_features": 1}),
         (["--forceall", TABLE], {"build_dataset": 1, "fetch_weights": 4, "extract_features": 4, "index_features": 4,
@@ -56,6 +56,7 @@ def test_pictures_and_lists_of_the_workflow(finished):
         "align_row",
         "infer_row",
         "make_figure",
+        "make_report",
     ):
         assert f'label = "{rule}"' in graph
     assert "model: vit_a" in finished.snakemake("--dag", "--forceall").stdout
@@ -110,8 +111,9 @@ def test_touch_does_what_digests_allow(sweep):
 
 
 DAMAGED = {
-    "tables/capability_alignment.md": {"make_table_capability_alignment": 1},
+    "tables/capability_alignment.md": {"make_table_capability_alignment": 1, "make_report": 1},
     "figures/heat_map_synthetic.png": {"make_figure": 1},
+    "report.html": {"make_report": 1},
     "capability/shapes/vit_a.json": {"measure_capability": 1, **RESULTS},
     "alignment/synthetic/wordllama.parquet": {"align_row": 1, **RESULTS},
     "inference/synthetic/wordllama.parquet": {"infer_row": 1, **RESULTS},

@@ -25,7 +25,8 @@ SCORES = ROWS - {("align_row", "synthetic/vit_a")}  # its row is empty: other ro
 NULLS = {("infer_row", name) for _, name in SCORES}
 TABLES = {("make_tables", name) for name in NAMES}
 FIGURES = {("make_figures", "heat_map/synthetic")}
-RESULTS = TABLES | FIGURES
+REPORT = {("make_report", "report")}
+RESULTS = TABLES | FIGURES | REPORT
 FROM_INDEXES = INDEXES | SCORES | NULLS | RESULTS
 
 
@@ -65,7 +66,8 @@ DUE = {
     "capability.linear_probe": PROBES | RESULTS,
     "capability._record": PROBES | RESULTS,
     **dict.fromkeys(READ["tables"], RESULTS),
-    **{f"tables.{name}": {("make_tables", name)} for _, name in sorted(TABLES)},
+    **{f"tables.{name}": {("make_tables", name), *REPORT} for _, name in sorted(TABLES)},
+    **dict.fromkeys([*sorted(set(READ["report"]) - set(READ["tables"])), "report.build"], REPORT),
     "figures._drawing": FIGURES,
     "figures.heat_map": FIGURES,
 }

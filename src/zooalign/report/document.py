@@ -70,7 +70,11 @@ def document(findings: Findings, header: Header, tables: Mapping[str, Path]) -> 
 
 def _dataset(findings: Findings, name: str) -> dict[str, Any]:
     spec = findings.sweep.catalogue.get(name)  # rows may be read without the files that describe data sets
-    return {"id": name, "description": spec.description if spec else "", "comparisons": list(findings.sweep.comparisons(name))}
+    return {
+        "id": name,
+        "description": spec.description if spec else "",
+        "comparisons": list(findings.sweep.comparisons(name)),
+    }
 
 
 def _model(spec: ModelSpec) -> dict[str, Any]:

@@ -22,7 +22,7 @@ function modelPage(main, query) {
   for (const dataset of report.datasets) nearest(main, model, dataset.id);
   const own = report.values.filter((v) => v.model === model.id);
   main.append(h("h2", {}, "Capabilities"), own.length
-    ? table("Capabilities", ["capability", "value", "standard error", "n", "source", "why not"], own.map((v) => [v.capability, v.value, v.standard_error, v.n, v.source, v.reason]))
+    ? table("Capabilities", ["capability", "value", "standard error", "n", "source"], own.map((v) => [v.capability, v.reason ? `none: ${v.reason}` : v.value, v.standard_error, v.n, v.source]))
     : h("p", {}, "No capability of this model was measured."));
   main.append(h("h2", {}, "Its row in the zoo"), list(Object.entries(model.row).map(([key, value]) => [key, typeof value === "object" ? JSON.stringify(value) : String(value)])));
   const made = report.provenance.filter((one) => one.model === model.id || one.model === model.row.variant_of);

@@ -53,15 +53,27 @@ async function layerMap(main, dataset, first, second) {
   }
   const { z, rows, columns } = found;
   const [x, y] = [models[found.x], models[found.y]];
-  const { figure, draw } = chart(`Layer map of ${x.id} and ${y.id}`, `Layers of ${x.id} upwards, of ${y.id} to the right; the score of the pair is the highest.`, `layers_${x.id}_${y.id}`);
+  const { figure, draw } = chart(`Layer map of ${x.id} and ${y.id}`, `Layers of ${x.id} upwards, of ${y.id} to the right; the frame marks the highest, which is the score of the pair.`, `layers_${x.id}_${y.id}`);
   main.append(figure);
   draw([{
     type: "heatmap", z, colorscale: "Viridis", hoverinfo: "text", colorbar: { thickness: 12 },
     text: z.map((line, r) => line.map((value, c) => plain(`${rows[r]}, ${columns[c]}: ${shown(value)}`))),
   }], {
     height: Math.max(280, 14 * rows.length + 120),
-    xaxis: { title: { text: plain(`layer of ${y.id}`) }, showgrid: false }, yaxis: { title: { text: plain(`layer of ${x.id}`) }, showgrid: false },
+    xaxis: layerAxis(y, columns), yaxis: layerAxis(x, rows), shapes: [frame(z)],
   }, { headings: [`layer of ${x.id}`, ...columns], rows: z.map((line, r) => [rows[r], ...line]) });
+}
+
+function layerAxis(model, names) {
+  return { title: { text: plain(`layer of ${model.id}`) }, showgrid: false, zeroline: false, dtick: Math.ceil(names.length / 16), tick0: 0 };
+}
+
+// A frame around the best layer pair.
+function frame(z) {
+  const values = z.flat().map((value) => value ?? -Infinity);
+  const at = values.indexOf(Math.max(...values));
+  const [row, column] = [Math.floor(at / z[0].length), at % z[0].length];
+  return { type: "rect", x0: column - 0.5, x1: column + 0.5, y0: row - 0.5, y1: row + 0.5, line: { color: PALETTE[1], width: 2 } };
 }
 
 async function pairSamples(main, dataset, first, second) {
