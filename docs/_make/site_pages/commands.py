@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from site_pages.markdown import plain, table
-
 from zooalign.cli.main import app
 
 _ABOUT = """# Commands

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from site_pages.markdown import table
-
 from zooalign.registry import plugin, plugin_names
 from zooalign.results.publishing import Column
 
@@ -22,7 +21,9 @@ def pages() -> dict[str, str]:
         module = plugin("tables", name, "table")
         parts.append(f"## `{name}` {{ #{name.replace('_', '-')} }}\n")
         parts.append(f"{(module.__doc__ or '').strip()}\n")
-        parts.append(table(("column", "meaning", "unit"), [(f"`{c.name}`", c.meaning, c.unit) for c in columns_of(name)]))
+        parts.append(
+            table(("column", "meaning", "unit"), [(f"`{c.name}`", c.meaning, c.unit) for c in columns_of(name)])
+        )
     return {"tables.md": "\n".join(parts)}
 
 

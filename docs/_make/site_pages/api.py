@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from site_pages.markdown import docstring, plain
-
 import zooalign
+from site_pages.markdown import docstring, plain
 
 # Modules whose names without a leading underscore may be used from outside; others may change at any time.
 PUBLIC = {
@@ -17,7 +16,17 @@ PUBLIC = {
     "models": ("model", "pooling", "loading", "interventions"),
     "data": ("samples", "build"),
     "config": ("sweep", "manifest"),
-    "results": ("read", "inference", "publishing", "findings", "populations", "correlation", "partial", "fits", "slopes"),
+    "results": (
+        "read",
+        "inference",
+        "publishing",
+        "findings",
+        "populations",
+        "correlation",
+        "partial",
+        "fits",
+        "slopes",
+    ),
     "submit": ("submission", "tasks", "options"),
     "zoo": ("add", "check", "facts"),
     "errors": ("",),
@@ -25,8 +34,8 @@ PUBLIC = {
 
 _ABOUT = """# Python
 
-`import zooalign` is light; what needs PyTorch or numba imports it when it is first used. The one call that most people
-want is [`zooalign.score`](alignment.md):
+`import zooalign` is light; what needs PyTorch or numba imports it when it is first used. The one call that most
+people want is [`zooalign.score`](alignment.md):
 
 ```python
 import zooalign
@@ -68,7 +77,7 @@ _INDEX = """# Reference
 These pages are made from the code whenever the site is built, so they describe this version.
 
 - [Configuration, explained](../configuration.md): what the keys are for, in words
-- Every key: [config.yaml](configuration.md), [rows of models](zoo-rows.md), [rows of datasets](dataset-rows.md), and the
+- Every key: [config.yaml](configuration.md), [rows of models](zoo-rows.md), [rows of datasets](dataset-rows.md);
   options of [sources](sources.md), [dataset families](dataset-families.md) and [capabilities](capability-kinds.md)
 - [Commands](commands.md): every command of `zooalign` with its options
 - [Metrics](metrics.md): every metric with what it declares

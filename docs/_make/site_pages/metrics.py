@@ -5,14 +5,13 @@ from __future__ import annotations
 from types import ModuleType
 
 from site_pages.markdown import docstring, plain, table
-
 from zooalign.registry import plugin, plugin_names
 
 _ABOUT = """# Metrics and what they declare
 
 A metric is a file of `src/zooalign/metrics` ([add one](../how-to/add-a-metric.md)); its name goes under
-[`metrics`](configuration.md#metrics) in `config.yaml`. [Metrics](../metrics.md) has the definitions and how ties, nulls
-and intervals work. The tests check every declaration below in both directions.
+[`metrics`](configuration.md#metrics) in `config.yaml`. [Metrics](../metrics.md) has the definitions and how ties,
+nulls and intervals work. The tests check every declaration below in both directions.
 
 - **range**: lowest and highest value; **identity**: the value of a model against itself.
 - **symmetric**: whether the score of x with y is that of y with x.
@@ -60,7 +59,11 @@ def _bound(value: float | str | None) -> str:
 
 def _functions(module: ModuleType) -> str:
     """Docstrings of its functions, where it has its own; a form of another metric (`cka_rbf`) has none."""
-    own = [f for f in ("matrix", "chance", "terms") if getattr(getattr(module, f, None), "__module__", "") == module.__name__]
+    own = [
+        f
+        for f in ("matrix", "chance", "terms")
+        if getattr(getattr(module, f, None), "__module__", "") == module.__name__
+    ]
     if not own:
         return "Its functions are those of `zooalign.metrics._cka`.\n" if "cka" in module.__name__ else ""
     return (

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from site_pages.markdown import plain, table
 
+from site_pages.markdown import plain, table
 from zooalign.closed import Closed
 from zooalign.config.manifest import DatasetSpec, ModelSpec, ZooFile
 from zooalign.config.schema import Config
@@ -31,8 +31,8 @@ def pages() -> dict[str, str]:
         ),
         "zoo-rows.md": _page(
             "Rows of a zoo file",
-            "A model is a row of a file in `config/zoo`. `zooalign zoo add` writes rows, `zooalign zoo check` compares "
-            "them with their architecture.",
+            "A model is a row of a file in `config/zoo`. `zooalign zoo add` writes rows, `zooalign zoo check` "
+            "compares them with their architecture.",
             ZooFile,
             ModelSpec,
         ),
@@ -45,8 +45,8 @@ def pages() -> dict[str, str]:
         "sources.md": _plugins(
             "sources",
             "Options of sources",
-            "`source` of a [model's row](zoo-rows.md) names one of these files of `src/zooalign/sources`; `options` of "
-            "the row has its keys.",
+            "`source` of a [model's row](zoo-rows.md) names one of these files of `src/zooalign/sources`; `options` "
+            "of the row has its keys.",
         ),
         "dataset-families.md": _plugins(
             "datasets",
