@@ -73,11 +73,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """Turn Sphinx roles of docstrings into code, linked where a page has the name."""
+    """Turn what docstrings have of reStructuredText into HTML: roles (linked where a page has the name), `::`."""
 
     def code(match: re.Match[str]) -> str:
         name = match[1]
         shown = f"<code>{name}</code>"
         return f'<autoref identifier="{name}" optional>{shown}</autoref>' if "." in name else shown
 
-    return _ROLE.sub(code, html)
+    return _ROLE.sub(code, html.replace("::</p>", ":</p>"))

@@ -75,7 +75,7 @@ def _page(title: str, about: str, *models: type[Closed]) -> str:
     parts = [f"# {title}\n", f"{about}\n"]
     for model in models:
         if len(models) > 1:
-            parts.append(f"## {model.__name__}: {_first_line(model.__doc__)} {{ #{model.__name__.lower()} }}\n")
+            parts.append(f"## {_first_line(model.__doc__).rstrip('.')} {{ #{model.__name__.lower()} }}\n")
         parts.append(_keys(model, ""))
         parts += _sections(model, "")
     return "\n".join(parts)
@@ -93,7 +93,9 @@ def _sections(model: type[Closed], path: str) -> Iterator[str]:
 
 
 def _plugins(room: str, title: str, about: str) -> str:
+    """A section for each plug-in of a room, then one for each schema that their options have inside."""
     parts = [f"# {title}\n", f"{about}\n"]
+    shared: dict[type[Closed], None] = {}
     for name in plugin_names(room):
         module = plugin(room, name, room)
         parts.append(f"## `{name}` {{ #{_anchor(name)} }}\n")
@@ -101,19 +103,37 @@ def _plugins(room: str, title: str, about: str) -> str:
         if kind := getattr(module, "KIND", None):
             parts.append(f"Its samples are of the kind `{kind}`.\n")
         options = module.Options
-        parts.append(_keys(options, name) if options.model_fields else "It has no options.\n")
-        parts += _sections(options, name)
+        parts.append(_keys(options, name, by_class=True) if options.model_fields else "It has no options.\n")
+        shared |= dict.fromkeys(_inside(options))
+    for model in sorted(shared, key=lambda model: model.__name__):
+        parts.append(f"## {_first_line(model.__doc__).rstrip('.')} {{ #{_class_anchor(model)} }}\n")
+        parts.append(_keys(model, _class_anchor(model), by_class=True))
     return "\n".join(parts)
 
 
-def _keys(model: type[Closed], path: str) -> str:
+def _inside(model: type[Closed]) -> Iterator[type[Closed]]:
+    """Every schema inside a schema, at any depth."""
+    for field in model.model_fields.values():
+        for inner in _models(field.annotation):
+            yield inner
+            yield from _inside(inner)
+
+
+def _class_anchor(model: type[Closed]) -> str:
+    return f"keys-of-{model.__name__.lower()}"
+
+
+def _keys(model: type[Closed], path: str, by_class: bool = False) -> str:
     """Table of the keys of one schema; each key has an anchor, "inference-null"."""
     rows = []
     for key, field in model.model_fields.items():
-        anchor = _anchor(f"{path}.{key}".lstrip("."))
-        mark = "" if _models(field.annotation) else f"{{ #{anchor} }}"
-        inside = "".join(f" [Its keys](#{anchor})." for _ in _models(field.annotation)[:1])
-        rows.append((f"`{key}`{mark}", _type(field), _default(field), f"{field.description}{inside}"))
+        anchor, kind = _anchor(f"{path}.{key}".lstrip(".")), _type(field)
+        if inner := _models(field.annotation):
+            kind = kind.replace("keys", "[keys](#{})").format(
+                *(_class_anchor(i) if by_class else anchor for i in inner)
+            )
+        mark = f"{{ #{anchor} }}" if by_class or not inner else ""
+        rows.append((f"`{key}`{mark}", kind, _default(field), field.description or ""))
     return table(_HEADS, rows)
 
 
@@ -163,7 +183,8 @@ def _said(annotation: Any) -> str:
     if origin is Annotated:
         return _said(inner[0])
     if origin is Literal:
-        return " or ".join(f"`{value}`" for value in inner)
+        *first, last = [f"`{value}`" for value in inner]
+        return f"{', '.join(first)} or {last}" if first else last
     if origin in (Union, types.UnionType):
         return " or ".join(_said(one) for one in inner if one is not type(None))
     if origin in (tuple, list):
@@ -182,7 +203,7 @@ def _default(field: FieldInfo) -> str:
     if value is None:
         return "none"
     if isinstance(value, Closed):
-        return "its own defaults"
+        return ""
     if value in ((), {}, [], ""):
         return "empty"
     if isinstance(value, tuple) and len(value) > 6:

@@ -43,7 +43,7 @@ def _row(name: str, module: ModuleType) -> tuple[str, ...]:
     return (
         f"[`{name}`](#{anchor(name)})",
         "yes" if module.TAKES_K else "no",
-        f"{_bound(low)} to {_bound(high)}",
+        "no bound" if low is high is None else f"{_bound(low)} to {_bound(high)}",
         "not fixed" if module.IDENTITY is None else _bound(module.IDENTITY),
         "yes" if module.SYMMETRIC else "no",
         "yes" if module.HAS_TERMS else "no",
