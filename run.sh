@@ -90,7 +90,8 @@ case "${1:-}" in
       "" | -*) ;;
       *) exec mkdocs "$@" ;;
     esac
-    mkdocs build --strict --quiet "$@"
+    # Not --quiet: strict counts what is shown.
+    mkdocs build --strict "$@"
     say "the documentation: $PWD/site/index.html"
     ;;
   *)
