@@ -85,6 +85,28 @@ def test_nothing_is_fetched_from_elsewhere(site):
         assert not re.search(r"url\(['\"]?(https?:)?//", path.read_text(encoding="utf-8")), path
 
 
+@pytest.mark.browser
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+def test_search_works_from_disk(site, tmp_path):
+    """Opened without a server and without a network."""
+    command = [
+        "chromium",
+        "--headless=new",
+        "--no-sandbox",
+        f"--user-data-dir={tmp_path}",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+    ]
+    page = f"{(site / 'index.html').as_uri()}?q=calibrated"
+    done = subprocess.run(
+        [*command, "--virtual-time-budget=20000", "--dump-dom", page],
+        text=True,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    )
+    assert re.search(r"md-search-result__meta\">\s*[1-9]\d* matching documents", done.stdout)
+
+
 def test_every_page_is_in_the_nav(site, hooks):
     """Strict builds fail otherwise; a page that is put into docs/how-to gets there by itself."""
     home = (site / "index.html").read_text(encoding="utf-8")
