@@ -10,7 +10,7 @@ _ABOUT = """# Tables
 
 `results/tables` has every table as `.parquet`, `.csv`, `.md` and `.tex`; [Results](../results.md) says how to read
 them. The Parquet and CSV files carry these meanings and units too. Columns that depend on the sweep (one per
-capability, dataset or model) are shown for the names that stand in capitals.
+capability, dataset or model) are shown with a name in capitals.
 """
 
 
