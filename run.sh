@@ -3,6 +3,8 @@
 #   bash run.sh            sets up .venv and runs the sweep of config.yaml
 #   bash run.sh -n         the same, further arguments go to snakemake (here: say what would run)
 #   bash run.sh test       sets up .venv and runs the test suite; further arguments go to pytest
+#   bash run.sh docs       sets up .venv and builds the documentation: site/index.html; further arguments go to mkdocs
+#                          (docs serve: on http://127.0.0.1:8000, again after every change)
 #   bash run.sh setup      only sets up .venv
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -79,6 +81,18 @@ case "${1:-}" in
     shift
     # Two workers; a file's tests stay together, so that expensive fixtures are made once; the longest start first.
     exec pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+    ;;
+  docs)
+    shift
+    # Both variables silence advertisements of successors that mkdocs and its theme print; versions are pinned.
+    export NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true
+    case "${1:-}" in
+      "" | -*) ;;
+      *) exec mkdocs "$@" ;;
+    esac
+    # Not --quiet: strict counts what is shown.
+    mkdocs build --strict "$@"
+    say "the documentation: $PWD/site/index.html"
     ;;
   *)
     # --cores all unless the caller says otherwise.

@@ -31,10 +31,12 @@ def partial_correlation(
 
     Parameters
     ----------
+    capability, alignment, families, kind
+        As in :func:`zooalign.results.correlation.correlation`.
     covariates : sequence of arrays of shape (n,)
         Such as :func:`log_parameters` and :func:`years`; NaN where unknown.
-    others
-        As in `correlation.correlation`.
+    capability_errors, alignment_errors, alignment_draws, replicates, seed, level
+        As in :func:`zooalign.results.correlation.correlation`.
 
     Returns
     -------
