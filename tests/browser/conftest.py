@@ -49,7 +49,7 @@ def caption(i):
 
 
 def write_pictures(folder):
-    """A data set of N pairs, the first of which have markup for captions."""
+    """A dataset of N pairs, the first of which have markup for captions."""
     records = [
         Pair(id=f"id{i}", image=picture(i), caption=caption(i), source="here", licence="CC0-1.0") for i in range(N)
     ]

@@ -33,6 +33,7 @@ ORDER = [
     "metrics",
     "capability",
     "alignment",
+    "training",
     "results",
     "tables",
     "figures",

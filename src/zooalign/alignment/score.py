@@ -16,15 +16,11 @@ import numpy as np
 
 from zooalign import metrics
 from zooalign.alignment.groups import Groups, duplicate_warning, given_groups
-from zooalign.alignment.inputs import load
 from zooalign.alignment.scores import Scores
-from zooalign.errors import ConfigError, MetricError, unknown
-from zooalign.indexes.build import build_index
+from zooalign.alignment.sides import asked_metrics, index_sides, lists_and_needs, preparation_of
+from zooalign.errors import ConfigError
 from zooalign.indexes.index import Index
 from zooalign.indexes.preparation import Preparation
-
-# Lists as long as all k are kept up to here; longer ones only for metrics that need them.
-_LISTS = 48
 
 
 def score(
@@ -101,21 +97,22 @@ def score(
     """
     if part is not None and splits:
         raise ConfigError("an interval is of the best score over all layers: leave out splits, or part.")
-    asked = _asked(metric, k)
-    settings = _preparation(prepare)
-    depth = max([length or 1 for _, length in asked])
+    asked = asked_metrics(metric, k)
+    settings = preparation_of(prepare)
     from zooalign.alignment.intervals import list_length
 
-    k_max, needs = metrics.lists_and_needs(asked, min(depth, _LISTS))
+    k_max, needs = lists_and_needs(asked)
     if null or splits:
         needs |= {"similarities"}  # shows near-duplicates
     if splits and "subspace" in needs:
         needs |= {"features"}  # of which the subspaces of halves are computed
-    sides = _indexes(x, y, settings, list_length(depth) if splits else k_max, needs)
+    depth = max(length or 1 for _, length in asked)
+    left, right = index_sides({"x": x, "y": y}, settings, list_length(depth) if splits else k_max, needs)
     if part is not None:
         from zooalign.alignment.parts import layers_of_part
 
-        sides = (layers_of_part(sides[0], part), sides[1])
+        left = layers_of_part(left, part)
+    sides = left, right
     metrics.check_pair(*sides)
     together = given_groups(groups, sides[0])
     scores = Scores({}, {}, _settings(sides, asked, settings, null, splits, together, alpha, level, seed))
@@ -274,71 +271,6 @@ def _infer(
         *sides, name, k, splits=asked["splits"], groups=groups, level=asked["level"], seed=asked["seed"]
     )
     scores.interval[label] = vars(interval)
-
-
-def _asked(metric: str | Sequence[str], k: int | Sequence[int]) -> list[tuple[str, int | None]]:
-    """Metrics with their k, unknown names refused before anything is read."""
-    names = metric.split(",") if isinstance(metric, str) else list(metric)
-    lengths = [k] if isinstance(k, (int, np.integer)) else list(k)
-    asked: list[tuple[str, int | None]] = []
-    for name in (n.strip() for n in names):
-        bare, _, fixed = name.partition("@")
-        if not metrics.get(bare).TAKES_K:
-            asked.append((bare, None))
-        elif fixed:
-            if not fixed.isdigit():
-                raise MetricError(f"{name!r}: after @ stands the number of neighbours, as in mutual_knn@10.")
-            asked.append((bare, int(fixed)))
-        else:
-            asked += [(bare, length) for length in lengths]
-    if not asked:
-        raise MetricError(f"no metric to score: give one of {', '.join(metrics.names())}, and k where it takes one.")
-    return list(dict.fromkeys(asked))
-
-
-def _preparation(prepare: Preparation | Mapping[str, Any] | str | None) -> Preparation:
-    if prepare is None:
-        return Preparation()
-    if isinstance(prepare, Preparation):
-        return prepare
-    if isinstance(prepare, str):
-        pairs = [part.partition("=") for part in prepare.split(",") if part.strip()]
-        prepare = {key.strip(): _value(text.strip()) for key, _, text in pairs}
-    known = list(Preparation.__dataclass_fields__)
-    for key in prepare:
-        if key not in known:
-            raise ConfigError(unknown("setting of the preparation", key, known))
-    return Preparation(**prepare)
-
-
-def _value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _indexes(x: Any, y: Any, preparation: Preparation, k_max: int, needs: set[str]) -> tuple[Index, Index]:
-    """Both sides as indexes; the ids of a store stand for an array beside it, which has none."""
-    loaded = [load(side, name) for side, name in ((x, "x"), (y, "y"))]
-    ids = next((ids for _, ids, _, _ in loaded if ids is not None), None)
-    built: list[Index] = []
-    for layers, own_ids, names, title in loaded:
-        if isinstance(layers, Index):
-            built.append(layers)
-            continue
-        n = len(layers[0]) if len(layers) else 0
-        chosen = own_ids if own_ids is not None else (ids if ids is not None and len(ids) == n else None)
-        built.append(build_index(layers, preparation, k_max, needs, sample_ids=chosen, layer_names=names, name=title))
-    for index in built:
-        if index.preparation != preparation.settings():
-            raise ConfigError(
-                f"the index {index.name} was prepared with {index.preparation}, not {preparation.settings()}: "
-                "give the same settings, or score the features themselves."
-            )
-    return built[0], built[1]
 
 
 def _settings(

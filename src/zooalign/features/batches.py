@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -19,6 +19,32 @@ if TYPE_CHECKING:
     from zooalign.models.model import LanguageModel, VisionModel
 
 VERSION = 2  # part of the digest of what this module determines
+
+
+class Reader(Protocol):
+    """Feeds the samples of a dataset to a model, in the order and the batches that extraction asks for."""
+
+    unit: str
+
+    def warning(self) -> str:
+        """What the log says before the model runs; "" for nothing."""
+        ...
+
+    def order(self) -> list[int]:
+        """Positions of the samples, in the order in which the model reads them."""
+        ...
+
+    def cost(self, i: int) -> int:
+        """What sample i adds to a batch: tokens, or 1 for a picture."""
+        ...
+
+    def batches(self, bounds: Sequence[tuple[int, int]], order: Sequence[int]) -> Iterator[tuple[torch.Tensor, ...]]:
+        """Inputs of the model for samples `order[start:stop]` of every pair in `bounds`."""
+        ...
+
+    def description(self) -> dict[str, Any]:
+        """What the model read, for provenance."""
+        ...
 
 
 class CaptionReader:
@@ -167,9 +193,7 @@ def _stack(pictures: list[np.ndarray | ZooalignError]) -> torch.Tensor | Zooalig
     return torch.from_numpy(np.stack(arrays))
 
 
-def make_reader(
-    spec: ModelSpec, model: Any, samples: Samples, settings: ExtractionConfig
-) -> CaptionReader | PictureReader:
+def make_reader(spec: ModelSpec, model: Any, samples: Samples, settings: ExtractionConfig) -> Reader:
     """Reader for a model's modality: captions of the configured density, or pictures."""
     if spec.modality == "vision":
         return PictureReader(model, samples, settings.workers, spec.precision)

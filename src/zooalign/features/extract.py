@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zooalign.config.identity import features_digest
 from zooalign.config.schema import ExtractionConfig
 from zooalign.data.samples import Samples, open_samples
-from zooalign.features.batches import CaptionReader, PictureReader, make_reader
+from zooalign.features.batches import Reader, make_reader
 from zooalign.features.device import place_model
 from zooalign.features.poolings import PooledStore, PooledWriters, begin_writers, pooled_stores
 from zooalign.features.shards import Shard, whole_of
@@ -23,6 +23,7 @@ from zooalign.storage.scratch import local_copy
 from zooalign.storage.visibility import wait_until_visible
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from zooalign.config.manifest import ModelSpec
@@ -168,26 +169,78 @@ def _plan(
     spec: ModelSpec,
     model: Any,
     samples: Samples,
-    reader: CaptionReader | PictureReader,
+    reader: Reader,
     settings: ExtractionConfig,
     device: torch.device,
 ) -> dict[str, Any]:
     """Order and batches. They follow from shapes and settings alone, so a repeated run makes the same ones."""
     order = reader.order()
-    first = next(iter(reader.batches([(0, 1)], order)))
-    (layers,), unpooled_bytes = _forward(model, [t.to(device) for t in first], [spec.pooling])
-    per_unit = unpooled_bytes / (first[0].shape[1] if spec.modality == "language" else 1)
-    budget = max(1, int(settings.batch_mem_mb * 2**20 / (ACTIVATION_FACTOR * per_unit)))
-    on_cpu = spec.modality == "vision" and device.type == "cpu"
-    largest = min(settings.max_batch, CPU_IMAGE_BATCH) if on_cpu else settings.max_batch
+    bounds, widths = _batches(spec.pooling, model, reader, order, settings, device)
     return {
         "sample_ids": samples.ids,
         "order": order,
-        "bounds": batch_bounds([reader.cost(i) for i in order], budget, largest),
+        "bounds": bounds,
         "layer_names": list(model.layer_names),
-        "widths": [layer.shape[1] for layer in layers],
+        "widths": widths,
         "dtype": spec.storage_dtype,
     }
+
+
+def _batches(
+    pooling: str, model: Any, reader: Reader, order: list[int], settings: ExtractionConfig, device: torch.device
+) -> tuple[list[int], list[int]]:
+    """Ends of the batches, and widths of the pooled layers, from one pass over the first sample."""
+    first = next(iter(reader.batches([(0, 1)], order)))
+    (layers,), unpooled_bytes = _forward(model, [t.to(device) for t in first], [pooling])
+    images = len(first) == 1
+    per_unit = unpooled_bytes / (1 if images else first[0].shape[1])
+    budget = max(1, int(settings.batch_mem_mb * 2**20 / (ACTIVATION_FACTOR * per_unit)))
+    largest = min(settings.max_batch, CPU_IMAGE_BATCH) if images and device.type == "cpu" else settings.max_batch
+    return batch_bounds([reader.cost(i) for i in order], budget, largest), [layer.shape[1] for layer in layers]
+
+
+def features_in_memory(
+    model: Any, reader: Reader, pooling: str, settings: ExtractionConfig, storage_dtype: str = "float16"
+) -> dict[str, np.ndarray]:
+    """The features that a store would hold, of a model that is in memory already; nothing is written.
+
+    Parameters
+    ----------
+    model : VisionModel or LanguageModel
+        On its device, in evaluation mode.
+    reader : Reader
+        Feeds it the samples.
+    pooling : str
+        As in a model's row.
+    settings : ExtractionConfig
+        Sizes of the batches.
+    storage_dtype : str
+        "float16" or "float32".
+
+    Returns
+    -------
+    dict of str to ndarray of `storage_dtype`, shape (n, d_l)
+        By name of the layer, in the order of the samples. The same order, batches, pooling and rounding as those of
+        :func:`extract_features`, so on the same device with as many threads the same bits.
+
+    Raises
+    ------
+    FeatureError
+        As :func:`zooalign.models.pooling.pool_language` and :func:`zooalign.models.pooling.pool_vision`.
+    """
+    import numpy as np
+
+    device = next(model.module.parameters()).device
+    order = reader.order()
+    ends, widths = _batches(pooling, model, reader, order, settings, device)
+    layers = [np.empty((len(order), width), storage_dtype) for width in widths]
+    bounds = list(zip([0, *ends[:-1]], ends, strict=True))
+    for (start, stop), batch in zip(bounds, reader.batches(bounds, order), strict=True):
+        (pooled,), _ = _forward(model, [t.to(device) for t in batch], [pooling])
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which the preparation refuses by name
+            for layer, rows in zip(layers, pooled, strict=True):
+                layer[order[start:stop]] = rows.cpu().numpy()
+    return dict(zip(model.layer_names, layers, strict=True))
 
 
 def batch_bounds(costs: Sequence[int], budget: int, largest: int) -> list[int]:
@@ -223,7 +276,7 @@ def batch_bounds(costs: Sequence[int], budget: int, largest: int) -> list[int]:
 
 def _run(
     model: Any,
-    reader: CaptionReader | PictureReader,
+    reader: Reader,
     writer: PooledWriters,
     poolings: Sequence[str],
     device: torch.device,
@@ -256,7 +309,8 @@ def _forward(model: Any, batch: list[torch.Tensor], poolings: Sequence[str]) -> 
 
     from zooalign.models.pooling import pool_language, pool_vision
 
-    with torch.inference_mode():
+    # Not inference_mode: what a model in training caches in this pass must remain fit for its next step.
+    with torch.no_grad():
         if len(batch) == 1:
             outputs = model.layers(batch[0])
             size = sum(t.nbytes for layer in outputs for t in layer if t is not None)

@@ -46,7 +46,7 @@ def make_report(
     StoreError
         If a row or table is damaged, or the disk is full.
     DatasetError
-        If a data set is damaged.
+        If a dataset is damaged.
     """
     given = (row_paths, capability_paths, inference_paths, sensitivity_paths)
     findings = Findings(sweep, *(tuple(map(Path, some)) for some in given))

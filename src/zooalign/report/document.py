@@ -69,7 +69,7 @@ def document(findings: Findings, header: Header, tables: Mapping[str, Path]) -> 
 
 
 def _dataset(findings: Findings, name: str) -> dict[str, Any]:
-    spec = findings.sweep.catalogue.get(name)  # rows may be read without the files that describe data sets
+    spec = findings.sweep.catalogue.get(name)  # rows may be read without the files that describe datasets
     return {
         "id": name,
         "description": spec.description if spec else "",

@@ -34,7 +34,7 @@ def page(title: str, answers: Sequence[str], blocks: Mapping[str, str]) -> str:
     -------
     str
         HTML. Its content security policy names the two scripts by their hashes: nothing else runs, whatever text a
-        data set brings, and nothing is fetched.
+        dataset brings, and nothing is fetched.
     """
     plotly, app = _plotly(), _app()
     data = "\n".join(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zooalign.errors import WeightsError
+from zooalign.errors import FeatureError, WeightsError
 from zooalign.models.model import LanguageModel
 from zooalign.sources._quantised import quantisation_options
 from zooalign.sources._torchvision import import_transformers
@@ -129,6 +129,8 @@ class TransformersLanguageModel(LanguageModel):
         """See :meth:`LanguageModel.layers`; the last state is after the final norm, the head is not run."""
         options = {"use_cache": False} if self.causal else {}
         out = self._base(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True, **options)
+        if getattr(out, "hidden_states", None) is None:
+            raise FeatureError(f"{type(self._base).__name__} gives no hidden states (output_hidden_states)")
         return list(out.hidden_states)
 
     def logits(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

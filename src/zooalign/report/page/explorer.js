@@ -37,7 +37,7 @@ function explorerPage(main, query) {
     keepFocus(controls, [
       select("Horizontal axis", axes(), chosen.x, set("x")),
       select("Vertical axis", axes(), chosen.y, set("y")),
-      select("Data set", report.datasets.map((d) => [d.id, d.id]), chosen.dataset, set("dataset")),
+      select("Dataset", report.datasets.map((d) => [d.id, d.id]), chosen.dataset, set("dataset")),
       select("Metric", metrics.map((m) => [m, m]), chosen.metric, set("metric")),
       select("k", ks.map((k) => [String(k), k ? String(k) : "none"]), chosen.k, set("k")),
       select("Models", ["every model", ...report.populations.map((p) => p.name)].map((n) => [n, n]), chosen.population, set("population")),

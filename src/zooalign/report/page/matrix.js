@@ -41,7 +41,7 @@ function matrixPage(main, query) {
     keep("matrix", chosen);
     const set = (name) => (value) => { chosen[name] = value; update(); };
     keepFocus(controls, [
-      select("Data set", report.datasets.map((d) => [d.id, d.id]), chosen.dataset, set("dataset")),
+      select("Dataset", report.datasets.map((d) => [d.id, d.id]), chosen.dataset, set("dataset")),
       select("Metric", labelsOf(chosen.dataset), chosen.metric, set("metric")),
       select("Models", comparisons.map((c) => [c, c.replace("-", " and ")]), chosen.comparison, set("comparison")),
       select("Order", Object.entries(ORDERS), chosen.order, set("order")),

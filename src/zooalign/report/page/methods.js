@@ -17,7 +17,7 @@ function methodsPage(main) {
     h("p", {}, "Where the published results or their code differ from what they say, as far as we could check."));
   for (const one of report.errata) main.append(h("h3", {}, one.about), list([["published", one.says], ["found", one.is]]));
   const data = report.provenance.filter((one) => one.rule === "build_dataset");
-  main.append(h("h2", {}, "Data"), table("Data sets", ["data set", "licences", "digest"], data.map((one) => [one.dataset, one.licence, (one.digest ?? "").slice(0, 16)])));
+  main.append(h("h2", {}, "Data"), table("Datasets", ["dataset", "licences", "digest"], data.map((one) => [one.dataset, one.licence, (one.digest ?? "").slice(0, 16)])));
   const licences = models.map((m) => [modelLink(m), m.row.licence, m.row.homepage ?? ""]);
   main.append(h("h2", {}, "Licences of the models"), table("Licences of the models", ["model", "licence", "from"], licences));
 }

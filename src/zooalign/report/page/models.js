@@ -49,5 +49,5 @@ function nearest(main, model, dataset) {
         own.map((one) => [pairLink(dataset, model, one.other, one.other.id + mark(one.other)), one.score, interval(one.low, one.high), one.calibrated]))));
     }
   }
-  main.append(near.length ? columns : h("p", {}, "It has no scores on this data set."));
+  main.append(near.length ? columns : h("p", {}, "It has no scores on this dataset."));
 }

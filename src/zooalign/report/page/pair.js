@@ -7,7 +7,7 @@ async function pairPage(main, query) {
     return;
   }
   main.append(h("h1", {}, `${first.id + mark(first)} and ${second.id + mark(second)}`), pairFinder(dataset, first.id, second.id),
-    h("p", {}, "Their pages: ", modelLink(first), ", ", modelLink(second), `. Data set: ${dataset}.`));
+    h("p", {}, "Their pages: ", modelLink(first), ", ", modelLink(second), `. Dataset: ${dataset}.`));
   const all = scoresOf(dataset).filter((s) => placeOf(s, first.place, second.place) >= 0);
   if (!all.length) {
     main.append(h("p", {}, `There is no score of the two on ${dataset}.`));
@@ -82,7 +82,7 @@ async function pairSamples(main, dataset, first, second) {
   const samples = isIn(name) ? await block(name) : null;
   const found = samples && (samples.pairs[`${first.place}|${second.place}`] ?? samples.pairs[`${second.place}|${first.place}`]);
   if (!found) {
-    main.append(h("p", {}, "The headline metric is no mean over samples, or the data set is not in the results folder."));
+    main.append(h("p", {}, "The headline metric is no mean over samples, or the dataset is not in the results folder."));
     return;
   }
   const { metric, k } = report.headline;
