@@ -92,10 +92,9 @@ def found_in(folder, scores=SCORES):
 def write_report(folder, scores=SCORES):
     """The report of such a sweep, and its tables."""
     found = found_in(folder, scores)
-    tables = [
-        published(name, found, folder / "tables") for name in ("alignment", "capability_alignment", "populations")
-    ]
-    text = report_page(found, [f for table in tables for f in sorted(table.path.parent.glob(f"{table.path.name}.*"))])
+    for name in ("alignment", "capability_alignment", "populations"):
+        published(name, found, folder / "tables")
+    text = report_page(found, sorted((folder / "tables").iterdir()))
     file = folder / "report.html"
     file.write_text(text, encoding="utf-8")
     return file

@@ -32,8 +32,8 @@ def opened(browser, report_file):
 def choose(browser, label, value):
     """Choose in a select box, as a user does."""
     browser.run(
-        """const box = [...document.querySelectorAll(".controls label")].find((l) => l.firstChild.textContent === arguments[0])
-        .querySelector("select");
+        """const labels = [...document.querySelectorAll(".controls label")];
+        const box = labels.find((l) => l.firstChild.textContent === arguments[0]).querySelector("select");
         box.value = arguments[1];
         box.dispatchEvent(new Event("change"));""",
         label,
@@ -100,21 +100,19 @@ def test_a_cell_of_the_matrix_opens_its_pair(browser, opened):
     ).click().perform()
     browser.wait("return location.hash.startsWith('#/pair')")
     shown = browser.run("return document.querySelector('h1').textContent")
-    first = browser.run("return [arguments[0]]", said[0])[0].partition("<br>")[0]
+    first = said[0].partition("<br>")[0]
     assert sorted(re.sub("[†‡ ]", "", shown).split("and")) == sorted(first.split(", "))
 
 
 def test_a_pair_shows_its_layer_map_and_samples(browser, opened):
     opened(PAIR)
-    shape = browser.run(
-        "return [document.querySelector('.chart').data[0].z.length, document.querySelector('.chart').data[0].z[0].length]"
+    z = browser.run("return document.querySelector('.chart').data[0].z")
+    assert [len(z), *{len(row) for row in z}] == [3, 4]
+    assert z[2][3] == pytest.approx(0.1, abs=2e-5)
+    most, least = browser.run(
+        """return [...document.querySelectorAll(".samples")]
+        .map((list) => [...list.children].map((sample) => sample.children[1].textContent));"""
     )
-    assert shape == [3, 4]
-    assert browser.run("return document.querySelector('.chart').data[0].z[2][3]") == pytest.approx(0.1, abs=2e-5)
-    lists = browser.run(
-        "return [...document.querySelectorAll('.samples')].map((l) => [...l.children].map((c) => c.children[1].textContent))"
-    )
-    most, least = lists
     assert most[:3] == [caption(i) for i in range(3)]
     assert least[:2] == [caption(3), caption(4)]
     assert set(terms(0)[:3]) == {1.0}
@@ -142,9 +140,9 @@ def test_no_other_script_runs(browser, opened):
     )
     time.sleep(0.2)
     assert browser.run("return window.hacked") is None
-    assert all(
-        "Content Security Policy" in said or "content security policy" in said.lower() for said in browser.problems()
-    )
+    problems = browser.problems()
+    assert problems
+    assert all("content security policy" in said.lower() for said in problems)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -210,7 +208,8 @@ def test_tables_are_saved_as_they_lie_in_the_results(browser, opened, report_fil
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
     )
     browser.run(
-        "[...document.querySelectorAll('button')].find((b) => b.textContent === 'Save alignment.csv').click()"
+        "[...document.querySelectorAll('button')].find((b) => b.textContent === arguments[0]).click()",
+        "Save alignment.csv",
     )
     saved = tmp_path / "alignment.csv"
     end = time.monotonic() + 30
@@ -223,9 +222,7 @@ def test_a_changed_score_is_in_the_report_and_the_tables(browser, opened, tmp_pa
     changed = write_report(tmp_path, {**SCORES, ("cnn", "gpt"): 0.1234})
     assert ",cnn,gpt,vision,language,0.12340000," in (tmp_path / "tables" / "alignment.csv").read_text()
     browser.open(changed, PAIR)
-    row = browser.run(
-        "return [...document.querySelectorAll('tr')].map((r) => r.textContent).find((t) => t.startsWith('mutual_knn@10'))"
-    )
-    assert row.startswith("mutual_knn@100.1234")
+    rows = browser.run("return [...document.querySelectorAll('tr')].map((row) => row.textContent)")
+    assert [row for row in rows if row.startswith("mutual_knn@100.1234")]
     browser.open(changed)
     assert points(browser)["gpt"][1] == pytest.approx((0.1234 + 0.30) / 2)

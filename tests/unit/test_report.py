@@ -1,10 +1,11 @@
-"""What the report holds: packed without loss, equal to the tables, safe whatever the data say; and what makes it due."""
+"""What the report holds: packed without loss, equal to the tables, safe whatever the data say; what makes it due."""
 
 import base64
 import gzip
 import hashlib
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.unit.synthetic_findings import findings, lines_of, many, published, r
 from zooalign.report.build import report_page
 from zooalign.report.document import ERRATA, document
 from zooalign.report.maps import layer_maps
-from zooalign.report.packing import number, packed, packed_json
+from zooalign.report.packing import number, packed
 from zooalign.report.page import page
 from zooalign.report.samples import SHOWN, shown_samples
 from zooalign.report.scores import means, score_blocks
@@ -117,9 +118,13 @@ def test_without_the_data_set_there_are_no_samples(tmp_path):
 
 def test_the_document_has_what_the_pages_show(tmp_path):
     language, vision = many(8), many(3, "vision", prefix="v")
-    capabilities = {"bits_per_byte": {m.id: 3.0 - 0.1 * i for i, m in enumerate(language)}}
-    found = findings(tmp_path, models=(*language, *vision), scores=rising(language, vision), capabilities=capabilities,
-                     failures={"align_row": {"pictures/x": "no memory"}})  # fmt: skip
+    found = findings(
+        tmp_path,
+        models=(*language, *vision),
+        scores=rising(language, vision),
+        capabilities={"bits_per_byte": {m.id: 3.0 - 0.1 * i for i, m in enumerate(language)}},
+        failures={"align_row": {"pictures/x": "no memory"}},
+    )
     tables = {"populations": published("populations", found, tmp_path / "tables").path}
     about = document(found, found.header, tables)
     assert about["answers"] == list(found.header.answers)
@@ -132,9 +137,11 @@ def test_the_document_has_what_the_pages_show(tmp_path):
     assert document(found, found.header, {})["trends"] == []
 
 
-def test_errata_are_whole_sentences():
+def test_errata_are_whole_sentences_and_the_site_has_the_same():
+    page = (Path(__file__).parents[2] / "docs" / "errata.md").read_text()
     for one in yaml.safe_load(ERRATA.read_text()):
         assert all(text[-1] == "." for text in (one["says"], one["is"])), one
+        assert f"| {one['about']} | {one['says']} | {one['is']} |" in page
 
 
 def test_the_same_sweep_gives_the_same_page(tmp_path):

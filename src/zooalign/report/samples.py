@@ -32,10 +32,10 @@ def shown_samples(findings: Findings, dataset: str, picture_bytes: int = PICTURE
     Returns
     -------
     dict or None
-        "pairs": by "x|y" (positions in the sweep's models) the samples and their terms, "most" and "least", best first
-        and worst first, of equals the first in the dataset, and how many samples share the lowest term; "texts",
-        "ids" and "pictures" (WebP, base64) by sample. None for a metric that is no mean over samples, or where the
-        dataset is not in the results folder.
+        "pairs": by "x|y" (positions in the sweep's models) the samples and their terms, "most" with the highest first
+        and "least" with the lowest first (of equals, the first in the dataset), and how many samples share the lowest
+        term; "texts", "ids" and "pictures" (WebP, base64) by sample. None for a metric that is no mean over samples,
+        or where the dataset is not in the results folder.
     """
     place = {spec.id: i for i, spec in enumerate(findings.sweep.models)}
     wanted = (findings.metric, findings.k)

@@ -60,7 +60,7 @@ def score_blocks(findings: Findings) -> list[dict[str, Any]]:
 
 
 def means(findings: Findings) -> Iterator[dict[str, Any]]:
-    """Mean alignment of every model with the released models of the other modality, by dataset, metric, k and partners.
+    """Mean alignment of models with the released models of the other modality, by dataset, metric, k and partners.
 
     "values" holds the models whose mean is over every partner, by id; others would be means over something else.
     """

@@ -1,8 +1,8 @@
 """The rules of the workflow, one class each, in files of the names of those in workflow/rules.
 
 A rule is applied to *parts*: (dataset,), (model,), (dataset, model), (preparation, dataset, model), (table,),
-(capability, model), (figure, dataset) or (report,). Its script in workflow/scripts hands inputs, outputs and `settings` to one
-function of the library; `run` does the same outside Snakemake.
+(capability, model), (figure, dataset) or (report,). Its script in workflow/scripts hands inputs, outputs and
+`settings` to one function of the library; `run` does the same outside Snakemake.
 """
 
 from __future__ import annotations
