@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.synthetic_findings import findings, lines_of, many, published, rising
+from zooalign.report import build
 from zooalign.report.build import report_page
 from zooalign.report.document import ERRATA, document
 from zooalign.report.maps import layer_maps
@@ -79,19 +80,31 @@ def test_a_model_that_lacks_a_partner_has_no_mean(tmp_path):
 
 
 @given(st.lists(st.floats(-3, 3, width=32), min_size=6, max_size=6))
-def test_layer_maps_keep_scores_to_two_bytes(tmp_path_factory, values):
-    folder = tmp_path_factory.mktemp("maps")
-    found = findings(folder, lines=lines_of({("cnn", "gpt"): 0.5}, shape=(2, 3), matrix=values))
+def test_layer_maps_keep_the_highest_score_and_others_to_a_step(tmp_path_factory, values):
+    found = findings(
+        tmp_path_factory.mktemp("maps"), lines=lines_of({("cnn", "gpt"): 0.5}, shape=(2, 3), matrix=values)
+    )
     maps = layer_maps(found, "pictures")
-    assert [pair[2:] for pair in maps["pairs"]] == [(2, 3)]
-    stored = np.frombuffer(unpacked(maps["values"]), "<i2") * maps["scale"]
-    assert np.abs(stored - values).max() <= max(np.abs(values).max(), 1e-9) / 60_000
+    [(_, _, rows, columns, low, high)] = maps["pairs"]
+    assert (rows, columns, low, high) == (2, 3, min(values), max(values))
+    stored = low + np.frombuffer(unpacked(maps["values"]), np.uint8) / 254 * (high - low)
+    assert np.abs(stored - values).max() <= (high - low) / 507 + 1e-12
+    assert stored[np.argmax(values)] == pytest.approx(high, rel=1e-12)
 
 
 def test_a_layer_pair_without_a_score_has_none(tmp_path):
     lines = lines_of({("cnn", "gpt"): 0.5}, shape=(1, 2), matrix=[float("nan"), 0.5])
     maps = layer_maps(findings(tmp_path, lines=lines), "pictures")
-    assert np.frombuffer(unpacked(maps["values"]), "<i2").tolist() == [-32768, 32000]
+    assert np.frombuffer(unpacked(maps["values"]), np.uint8).tolist() == [255, 0]
+
+
+def test_where_room_is_short_pairs_within_a_modality_have_no_map(tmp_path):
+    found = findings(tmp_path)
+    whole, few = layer_maps(found, "pictures"), layer_maps(found, "pictures", cells=18)
+    assert (len(whole["pairs"]), whole["left_out"]) == (15, 0)
+    assert (len(few["pairs"]), few["left_out"]) == (9, 6)
+    kinds = {i: spec.modality for i, spec in enumerate(found.sweep.models)}
+    assert all(kinds[x] != kinds[y] for x, y, *_ in few["pairs"])
 
 
 def test_samples_that_agree_most_and_least_are_the_extremes(tmp_path):
@@ -153,14 +166,13 @@ def test_the_policy_names_the_scripts_of_the_page_and_nothing_of_the_data_is_mar
     hostile = "</script><script>alert(1)</script>{{app}}"
     html = page("<title>", [hostile], {"document": packed(hostile.encode())})
     policy = re.search(r'content="(default-src[^"]*)"', html)[1]
-    scripts = re.findall(r"<script>(.*?)</script>", html, re.S)
-    assert len(scripts) == 2
-    for script in scripts:
+    [app] = re.findall(r"<script>(.*?)</script>", html, re.S)
+    for script in (app, block(html, "plotly").decode()):
         assert f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'" in policy
     assert "unsafe-inline" not in policy.partition("script-src")[2].partition(";")[0]
     assert "default-src 'none'" in policy
     assert "alert(1)</script>" not in html
-    assert not re.search(r'(?:src|href)="(?!data:,|#)', html.replace(scripts[0], ""))
+    assert not re.search(r'(?:src|href)="(?!data:,|#)', html)
 
 
 def test_tables_are_in_the_page_as_they_are_on_disk(tmp_path):
@@ -168,7 +180,16 @@ def test_tables_are_in_the_page_as_they_are_on_disk(tmp_path):
     table = published("alignment", found, tmp_path / "tables")
     html = report_page(found, sorted((tmp_path / "tables").iterdir()))
     assert block(html, "table-alignment").decode() == table.csv
-    assert json.loads(block(html, "document"))["tables"] == ["alignment"]
+    assert json.loads(block(html, "document"))["tables"] == [{"name": "alignment", "held": True}]
+
+
+def test_a_table_that_is_too_large_is_named_and_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "TABLE_BYTES", 10)
+    found = findings(tmp_path)
+    published("alignment", found, tmp_path / "tables")
+    html = report_page(found, sorted((tmp_path / "tables").iterdir()))
+    assert 'id="table-alignment"' not in html
+    assert json.loads(block(html, "document"))["tables"] == [{"name": "alignment", "held": False}]
 
 
 def test_what_determines_a_table_determines_the_report(tmp_path):

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 READS_SENSITIVITY = True
+# A table that is larger, packed, lies beside the report only.
+TABLE_BYTES = 500_000
 TITLE = "zooalign: which models see the world alike?"
 
 
@@ -59,22 +61,28 @@ def make_report(
 def report_page(findings: Findings, table_paths: Iterable[Path]) -> str:
     """The report as HTML, see :mod:`zooalign.report.page`."""
     from zooalign.report.document import document
-    from zooalign.report.maps import layer_maps, layer_names
+    from zooalign.report.maps import CELLS, all_layer_names, layer_maps
     from zooalign.report.packing import packed, packed_json
     from zooalign.report.page import page
     from zooalign.report.samples import packed_samples
+    from zooalign.report.scores import score_blocks
     from zooalign.results.publishing import read_header
 
     tables = {path.stem: path.with_suffix("") for path in table_paths if path.suffix == ".csv"}
     header = read_header(f"{next(iter(tables.values()))}.parquet") if tables else findings.header
     datasets = findings.sweep.datasets()
+    files = {name: packed(Path(f"{path}.csv").read_bytes()) for name, path in tables.items()}
+    listed = [{"name": name, "held": len(text) <= TABLE_BYTES} for name, text in files.items()]
     blocks = {
-        "document": packed_json({**document(findings, header, tables), "tables": list(tables)}),
+        "document": packed_json({**document(findings, header, tables), "tables": listed}),
+        "scores": packed_json(score_blocks(findings)),
         **{
-            f"maps-{name}": packed_json({**layer_maps(findings, name), "layers": layer_names(findings, name)})
+            f"maps-{name}": packed_json(
+                {**layer_maps(findings, name, CELLS // len(datasets)), "layers": all_layer_names(findings, name)}
+            )
             for name in datasets
         },
         **{f"samples-{name}": text for name, text in packed_samples(findings, datasets).items()},
-        **{f"table-{name}": packed(Path(f"{path}.csv").read_bytes()) for name, path in tables.items()},
+        **{f"table-{one['name']}": files[one["name"]] for one in listed if one["held"]},
     }
     return page(TITLE, header.answers, blocks)

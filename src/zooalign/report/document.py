@@ -10,7 +10,7 @@ import yaml
 
 from zooalign import metrics
 from zooalign.report.packing import number
-from zooalign.report.scores import means, score_blocks
+from zooalign.report.scores import layer_names, means
 from zooalign.results.artefacts import artefacts
 from zooalign.results.populations import populations
 from zooalign.results.sensitivity import NO_CELLS, sensitivities
@@ -28,7 +28,7 @@ _NOT_SHOWN = ("id", "features_per_sample", "gflops", "architecture")
 
 
 def document(findings: Findings, header: Header, tables: Mapping[str, Path]) -> dict[str, Any]:
-    """Everything that the page shows but layer maps, samples and the tables themselves.
+    """Everything that the page shows but scores of pairs, layer maps, samples and the tables themselves.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def document(findings: Findings, header: Header, tables: Mapping[str, Path]) -> 
         "models": [_model(spec) for spec in findings.sweep.models],
         "capabilities": _capabilities(findings),
         "values": _values(findings),
-        "scores": score_blocks(findings),
+        "layers": layer_names(findings),
         "means": list(means(findings)),
         "populations": [{"name": name, "models": ids} for name, ids in populations(findings.sweep.models)],
         "trends": _trends(tables.get("populations")),

@@ -22,7 +22,7 @@ SHOWN = 6  # samples of each kind per pair
 _SIDE = 88  # pixels
 _QUALITY = 60
 # All pictures of a report; those that most pairs show come first.
-PICTURE_BYTES = 3_000_000
+PICTURE_BYTES = 1_500_000
 _LONGEST_TEXT = 300
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERSION = 1  # part of the digest of what this module determines
 
 KEY = ["dataset", "comparison", "metric", "k", "model_x", "model_y"]
-_INFERRED = ["low", "high", "p", "q", "calibrated", "threshold"]
+_INFERRED = ["low", "high", "p", "q", "calibrated"]
 _SHOWN = ["score", *_INFERRED, "tied_x", "tied_y"]
 
 
@@ -31,7 +31,7 @@ def score_blocks(findings: Findings) -> list[dict[str, Any]]:
     -------
     list of dict
         "x" and "y" are positions in the sweep's models; all columns have one entry per pair, None where there is no
-        value. "layer_x" and "layer_y" are the best layers, from 0.
+        value; a column without any value is left out. "layer_x" and "layer_y" are the best layers, from 0.
     """
     place = {spec.id: i for i, spec in enumerate(findings.sweep.models)}
     frame = findings.alignment.merge(findings.inference[[*KEY, *_INFERRED]], how="left", on=KEY)
@@ -51,12 +51,20 @@ def score_blocks(findings: Findings) -> list[dict[str, Any]]:
                 "y": [place[name] for name in rows["model_y"]],
                 "layer_x": numbers(rows["layer_x"]),
                 "layer_y": numbers(rows["layer_y"]),
-                "layer_name_x": list(rows["layer_name_x"]),
-                "layer_name_y": list(rows["layer_name_y"]),
-                **{name: numbers(rows[name]) for name in _SHOWN},
+                **{name: numbers(rows[name]) for name in _SHOWN if rows[name].notna().any()},
             }
         )
     return blocks
+
+
+def layer_names(findings: Findings) -> dict[str, dict[int, str]]:
+    """Names of the layers that are the best of some pair, by model and position."""
+    names: dict[str, dict[int, str]] = {}
+    for side in "xy":
+        columns = [f"model_{side}", f"layer_{side}", f"layer_name_{side}"]
+        for model, layer, name in findings.alignment[columns].drop_duplicates().itertuples(index=False, name=None):
+            names.setdefault(model, {})[int(layer)] = name
+    return {model: dict(sorted(own.items())) for model, own in sorted(names.items())}
 
 
 def means(findings: Findings) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,13 @@ function block(name) {
   return blocks.get(name);
 }
 
+// Plotly is packed, too; the policy of the page knows its hash.
+async function loadPlotly() {
+  const script = document.createElement("script");
+  script.textContent = await text("plotly");
+  document.head.append(script);
+}
+
 const report = await block("document");
 const models = report.models;
 const modelById = new Map(models.map((model, i) => [model.id, { ...model, place: i }]));
@@ -31,8 +38,27 @@ function mark(model) {
   return model.control ? " †" : model.intervention ? " ‡" : "";
 }
 
+// Scores of pairs are many: they are read when a page first shows some.
+let allScores = [];
+async function loadScores() {
+  allScores = await block("scores");
+}
+
+// A property of a pair; columns without any value are left out.
+function of(scores, name, at) {
+  return scores[name]?.[at] ?? null;
+}
+
+function layerName(place, layer) {
+  return report.layers[models[place].id]?.[layer] ?? `layer ${layer}`;
+}
+
+function layerNames(scores, at) {
+  return [layerName(scores.x[at], scores.layer_x[at]), layerName(scores.y[at], scores.layer_y[at])];
+}
+
 function scoresOf(dataset, metric, k, comparison) {
-  return report.scores.filter(
+  return allScores.filter(
     (s) => s.dataset === dataset && (metric === undefined || (s.metric === metric && s.k === k)) &&
       (comparison === undefined || s.comparison === comparison),
   );
@@ -63,6 +89,10 @@ function valuesOf(capability) {
 function shown(value) {
   if (value === null || value === undefined) return "";
   return typeof value === "number" && !Number.isInteger(value) ? value.toFixed(4) : String(value);
+}
+
+function intervalName() {
+  return `${Math.round(100 * report.config.inference.level)} % interval`;
 }
 
 function interval(low, high) {

@@ -28,7 +28,7 @@ function explorerPage(main, query) {
   const { figure, draw } = chart("Scatter of models, axes chosen above", `A point is a model; a click opens it. ${MARKS}`, "explorer");
   main.append(controls, said, figure);
   const update = () => {
-    const own = report.scores.filter((s) => s.dataset === chosen.dataset);
+    const own = allScores.filter((s) => s.dataset === chosen.dataset);
     const metrics = [...new Set(own.map((s) => s.metric))];
     const ks = [...new Set(own.filter((s) => s.metric === chosen.metric).map((s) => s.k))].sort((a, b) => a - b);
     if (!ks.includes(Number(chosen.k))) chosen.k = String(ks[0] ?? 0);

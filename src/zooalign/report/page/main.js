@@ -9,6 +9,7 @@ const PAGES = {
   methods: ["Methods", methodsPage],
   tables: ["Tables", tablesPage],
 };
+const NEED_SCORES = new Set(["matrix", "explorer", "pair", "model"]);
 const HIDDEN = { model: ["Model", modelPage] };
 
 function go(page, query) {
@@ -41,6 +42,7 @@ async function show(first) {
     if (link.dataset.page === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
+  if (NEED_SCORES.has(name)) await loadScores();
   if (view) await view(main, new URLSearchParams(said));
   else notFound(main, `There is no page ${name}.`);
   document.title = `${main.querySelector("h1").textContent} · zooalign`;
@@ -63,5 +65,6 @@ document.getElementById("nav").append(...Object.entries(PAGES).map(([name, [titl
 document.getElementById("footer").append(h("p", {}, `${report.settings["Made by"] ?? "zooalign"}. Charts by Plotly.js (MIT licence). Nothing here is fetched from a network.`));
 document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); document.getElementById("main").focus(); });
 addEventListener("hashchange", () => show(false));
+await loadPlotly();
 await show(true);
 document.documentElement.dataset.ready = "true";

@@ -8,7 +8,7 @@ const COLOURS = { score: "score", calibrated: "calibrated score" };
 
 function labelsOf(dataset) {
   const found = new Map();
-  for (const s of report.scores) if (s.dataset === dataset) found.set(`${s.metric}@${s.k}`, s.label);
+  for (const s of allScores) if (s.dataset === dataset) found.set(`${s.metric}@${s.k}`, s.label);
   return [...found];
 }
 
@@ -88,7 +88,7 @@ function ticks(of, more) {
 
 function valueAt(scores, a, b, what) {
   const at = placeOf(scores, a.place, b.place);
-  return at < 0 ? null : scores[what][at];
+  return at < 0 ? null : of(scores, what, at);
 }
 
 function ordered(scores, modality, order) {
@@ -113,12 +113,12 @@ function ordered(scores, modality, order) {
 function pairFacts(scores, at) {
   return [
     ["score", shown(scores.score[at])],
-    ["95 % interval", interval(scores.low[at], scores.high[at])],
-    ["calibrated", shown(scores.calibrated[at])],
+    [intervalName(), interval(of(scores, "low", at), of(scores, "high", at))],
+    ["calibrated", shown(of(scores, "calibrated", at))],
     ["chance", shown(scores.chance)],
-    ["p", shown(scores.p[at])],
-    ["q", shown(scores.q[at])],
-    ["best layers", `${scores.layer_name_x[at]} and ${scores.layer_name_y[at]}`],
+    ["p", shown(of(scores, "p", at))],
+    ["q", shown(of(scores, "q", at))],
+    ["best layers", layerNames(scores, at).join(" and ")],
   ].filter(([, value]) => value !== "");
 }
 
@@ -133,8 +133,8 @@ function bestPairs(scores) {
   const order = scores.score.map((_, i) => i).filter((i) => scores.score[i] !== null).sort((i, j) => scores.score[j] - scores.score[i]);
   return order.slice(0, 200).map((i) => {
     const [x, y] = [models[scores.x[i]], models[scores.y[i]]];
-    return [pairLink(scores.dataset, x, y, x.id + mark(x)), y.id + mark(y), scores.score[i], interval(scores.low[i], scores.high[i]),
-      scores.calibrated[i], scores.q[i], `${scores.layer_name_x[i]}, ${scores.layer_name_y[i]}`];
+    return [pairLink(scores.dataset, x, y, x.id + mark(x)), y.id + mark(y), scores.score[i],
+      interval(of(scores, "low", i), of(scores, "high", i)), of(scores, "calibrated", i), of(scores, "q", i), layerNames(scores, i).join(", ")];
   });
 }
 

@@ -24,7 +24,8 @@ function methodsPage(main) {
 
 function tablesPage(main) {
   main.append(h("h1", {}, "Tables"), h("p", {}, "Every table as CSV, out of this file. Lines that begin with # say what is in it: pandas.read_csv(path, comment=\"#\"). Parquet, Markdown and LaTeX lie beside this file in tables/."));
-  main.append(h("ul", {}, report.tables.map((name) => h("li", {},
-    h("button", { type: "button", onclick: async () => save(`${name}.csv`, await text(`table-${name}`), "text/csv") }, `Save ${name}.csv`)))));
+  const button = (name) => h("button", { type: "button", onclick: async () => save(`${name}.csv`, await text(`table-${name}`), "text/csv") }, `Save ${name}.csv`);
+  const beside = (name) => [h("a", { href: `tables/${name}.csv` }, `tables/${name}.csv`), ", too large for this file: it lies beside it"];
+  main.append(h("ul", {}, report.tables.map(({ name, held }) => h("li", {}, held ? button(name) : beside(name)))));
   if (!report.tables.length) main.append(h("p", {}, "The configuration asks for no tables."));
 }

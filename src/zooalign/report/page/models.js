@@ -36,7 +36,7 @@ function nearest(main, model, dataset) {
   for (const scores of scoresOf(dataset, metric, k)) {
     scores.score.forEach((score, i) => {
       if (score === null || (scores.x[i] !== model.place && scores.y[i] !== model.place)) return;
-      near.push({ other: models[scores.x[i] === model.place ? scores.y[i] : scores.x[i]], score, low: scores.low[i], high: scores.high[i], calibrated: scores.calibrated[i] });
+      near.push({ other: models[scores.x[i] === model.place ? scores.y[i] : scores.x[i]], score, low: of(scores, "low", i), high: of(scores, "high", i), calibrated: of(scores, "calibrated", i) });
     });
   }
   near.sort((a, b) => b.score - a.score);

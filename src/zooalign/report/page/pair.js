@@ -14,11 +14,13 @@ async function pairPage(main, query) {
     return;
   }
   main.append(h("h2", {}, "Scores"), table("Scores of the pair under every metric",
-    ["metric", "score", "95 % interval", "calibrated", "p", "q", "chance", "layers", "tied neighbours"],
+    ["metric", "score", intervalName(), "calibrated", "p", "q", "chance", "layers", "tied neighbours"],
     all.map((s) => {
       const at = placeOf(s, first.place, second.place);
-      const tied = s.tied_x[at] === null ? "" : `${(100 * s.tied_x[at]).toFixed(1)} %, ${(100 * s.tied_y[at]).toFixed(1)} %`;
-      return [s.label, s.score[at], interval(s.low[at], s.high[at]), s.calibrated[at], s.p[at], s.q[at], s.chance, `${s.layer_name_x[at]}, ${s.layer_name_y[at]}`, tied];
+      const [low, high, calibrated, p, q] = ["low", "high", "calibrated", "p", "q"].map((name) => of(s, name, at));
+      const [tiedX, tiedY] = [of(s, "tied_x", at), of(s, "tied_y", at)];
+      const tied = tiedX === null ? "" : `${(100 * tiedX).toFixed(1)} %, ${(100 * tiedY).toFixed(1)} %`;
+      return [s.label, s.score[at], interval(low, high), calibrated, p, q, s.chance, layerNames(s, at).join(", "), tied];
     })), h("p", { class: "soft" }, `Layers are named in the order ${models[all[0].x[placeOf(all[0], first.place, second.place)]].id}, ${models[all[0].y[placeOf(all[0], first.place, second.place)]].id}.`));
   await layerMap(main, dataset, first, second);
   await pairSamples(main, dataset, first, second);
@@ -27,17 +29,21 @@ async function pairPage(main, query) {
 async function mapOf(dataset, first, second) {
   const maps = await block(`maps-${dataset}`);
   if (!maps.read) {
-    maps.read = bytes(maps.values).then((raw) => new Int16Array(raw.buffer));
+    maps.read = bytes(maps.values);
     let start = 0;
-    maps.starts = maps.pairs.map(([, , a, b]) => { const own = start; start += a * b; return own; });
+    maps.starts = maps.pairs.map(([, , a, b]) => {
+      const own = start;
+      start += a * b;
+      return own;
+    });
   }
   const values = await maps.read;
   const i = maps.pairs.findIndex(([x, y]) => (x === first && y === second) || (x === second && y === first));
   if (i < 0) return null;
-  const [x, y, rows, columns] = maps.pairs[i];
+  const [x, y, rows, columns, low, high] = maps.pairs[i];
   const z = Array.from({ length: rows }, (_, r) => Array.from({ length: columns }, (_, c) => {
     const whole = values[maps.starts[i] + r * columns + c];
-    return whole === -32768 ? null : whole * maps.scale;
+    return whole === 255 ? null : low + ((high - low) * whole) / 254;
   }));
   const names = (place, n) => maps.layers[models[place].id] ?? Array.from({ length: n }, (_, l) => `layer ${l}`);
   return { z, x, y, rows: names(x, rows), columns: names(y, columns) };
@@ -48,7 +54,7 @@ async function layerMap(main, dataset, first, second) {
   const found = await mapOf(dataset, first.place, second.place);
   main.append(h("h2", {}, `Every layer with every layer (${label})`));
   if (!found) {
-    main.append(h("p", {}, `The headline metric was not computed for this pair.`));
+    main.append(h("p", {}, "There is no map: the headline metric was not computed for this pair, or the maps of other pairs take all the room of this file."));
     return;
   }
   const { z, rows, columns } = found;
