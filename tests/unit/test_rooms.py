@@ -36,6 +36,7 @@ ORDER = [
     "results",
     "tables",
     "figures",
+    "sharing",
     "slurm",
     "planning",
     "workflow",

@@ -1,4 +1,4 @@
-"""The command line: `zooalign status`, `plan`, `score`, `zoo`, `capability`, `submit`, `store`."""
+"""The command line: `zooalign status`, `plan`, `score`, `zoo`, `capability`, `submit`, `store`, `export`, `import`"""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 from zooalign import __version__
 from zooalign.cli.capability import app as capability_app
 from zooalign.cli.options import ConfigOption, open_config, scoring, takes
+from zooalign.cli.sharing import app as export_app
+from zooalign.cli.sharing import import_file
 from zooalign.cli.store import app as store_app
 from zooalign.cli.submit import app as submit_app
 from zooalign.cli.zoo import app as zoo_app
@@ -25,6 +27,8 @@ app.add_typer(submit_app, name="submit")
 app.add_typer(store_app, name="store")
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(capability_app, name="capability")
+app.add_typer(export_app, name="export")
+app.command("import")(import_file)
 
 
 def _version(show: bool) -> None:

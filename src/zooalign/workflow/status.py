@@ -127,12 +127,14 @@ class Status:
     def _row_pairs(self, dataset: str, model: str, lines: dict[str, str]) -> Iterator[State]:
         from zooalign.config.identity import metric_settings
 
-        metrics = {(m["metric"], m["k"]): m for m in metric_settings(self.sweep)}
+        metrics = {(m["metric"], m["k"]): m for m in metric_settings(self.sweep, dataset)}
         scores = self.work.scores(dataset, model)
         for pair in self.work.rows(dataset)[model]:
             sides = [self.item_state(Item("index_features", (dataset, side))) for side in (pair.x, pair.y)]
             blocked = "; ".join(f"{s.kind} of {s.name} {s.state}: {s.reason}" for s in sides if s.state != "done")
             for (name, k), metric in metrics.items():
+                if {pair.x, pair.y} & {*metric.get("without", ())}:
+                    continue
                 title = f"{pair.x} x {pair.y} on {dataset}, {name}{f'@{k}' if k else ''}"
                 recorded = lines.get(f"{pair.x}|{pair.y}|{name}@{k}")
                 if recorded is None:
