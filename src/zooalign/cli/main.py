@@ -1,4 +1,4 @@
-"""The command line: `zooalign status`, `plan`, `score`, `zoo`, `capability`, `submit`, `store`, `export`, `import`"""
+"""The command line of zooalign: one module per group of commands, and those that stand alone here."""
 
 from __future__ import annotations
 

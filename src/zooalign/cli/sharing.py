@@ -169,9 +169,9 @@ def _model(config: Path, model: str, dataset: str | None) -> tuple[Work, ModelSp
     if spec.intervention is not None:
         raise ConfigError(f"model {model!r} was changed on purpose: its results are not those of a released "
                           f"model, and are not exported. Export {spec.variant_of!r}.")  # fmt: skip
-    if dataset is None and len(datasets) > 1:
+    if dataset is None and len(datasets) != 1:
         raise ConfigError(f"say which dataset with --dataset: {', '.join(datasets)}.")
-    name = dataset or datasets[0]
+    name = dataset or next(iter(datasets))
     if name not in datasets:
         raise ConfigError(unknown("dataset of the sweep", name, datasets))
     return work, spec, name

@@ -1,4 +1,4 @@
-"""Features to import, from whatever file they are in: layers by name, ids of samples, what the file says of itself."""
+"""Features to import, from whatever file they are in: layers by name, ids of samples, what it says of itself."""
 
 # These libraries have no types.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false

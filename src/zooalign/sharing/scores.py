@@ -148,7 +148,7 @@ def read_scores(path: Path, contents: Mapping[str, str | None]) -> pa.Table:
         raise ShareError(f"{path}: damaged, or no export of scores. {_AGAIN}") from error
     if version != _VERSION:
         raise ShareError(
-            f"{path}: written by another version of zooalign (format {version!r}, this one reads {_VERSION}). Install "
+            f"{path}: written by another version of zooalign (format {version!r}, here {_VERSION}). Install "
             "the version that wrote it, or ask for an export by yours."
         )
     wanted = [(name, table_schema().field(name).type) for name in _COLUMNS]
