@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import zooalign
-from tests.unit.shared_results import N, PREPARATION, dataset, features, index, model, quiet, target
+from tests.unit.shared_results import PREPARATION, N, dataset, features, index, model, quiet, target
 from zooalign.alignment.inference import permutation_null
 from zooalign.config.imported import imported_file
 from zooalign.config.manifest import read_models
@@ -116,8 +115,9 @@ def test_the_row_says_which_model_it_is_and_nothing_of_the_exporters_machine(sam
     assert spec.imported
     assert spec.weights_sha256 == "a" * 64
     assert "secret" not in exported.read_bytes().decode("latin-1")
-    assert "/" not in re.sub(r"imported/shapes/lab.safetensors|Apache/|[\w.]+/[\w.]+@", "", (tmp_path / "zoo/imported.yaml")
-                             .read_text())  # fmt: skip
+    row = (tmp_path / "zoo/imported.yaml").read_text()
+    assert "path: imported/shapes/lab.safetensors" in row
+    assert str(tmp_path) not in row
     file = imported_file(spec, "shapes")
     assert (file.holds, file.k_max) == (("neighbors",), 20)
     assert imported_file(spec, "other") is None
@@ -139,7 +139,9 @@ def test_an_id_that_is_taken_is_refused_and_another_one_is_given(samples, export
     with pytest.raises(ConfigError, match="give another one with --id"):
         import_results(exported, target(tmp_path, samples, models=("LAB",)), quiet)
     assert not (tmp_path / "zoo").exists()
-    assert import_results(exported, target(tmp_path, samples, models=("LAB",)), quiet, model_id="theirs").id == "theirs"
+    assert (
+        import_results(exported, target(tmp_path, samples, models=("LAB",)), quiet, model_id="theirs").id == "theirs"
+    )
 
 
 @pytest.mark.parametrize("name", ["../../escaped", "a/b", "", ".hidden", "x" * 101, "a\nb"])
@@ -147,7 +149,9 @@ def test_names_that_could_leave_the_folder_are_refused(name, samples, exported, 
     file = rewritten(exported, tmp_path / "evil.safetensors", lambda h: {**h, "model": {**h["model"], "id": name}})
     with pytest.raises(ZooalignError, match=r"evil\.safetensors"):
         import_results(file, target(tmp_path / "inside", samples), quiet)
-    dataset = rewritten(exported, tmp_path / "d.safetensors", lambda h: {**h, "dataset": {**h["dataset"], "name": name}})
+    dataset = rewritten(
+        exported, tmp_path / "d.safetensors", lambda h: {**h, "dataset": {**h["dataset"], "name": name}}
+    )
     with pytest.raises(ShareError, match=r"d\.safetensors: damaged"):
         dataset_of(dataset)
     assert not list(tmp_path.rglob("*escaped*"))
@@ -169,7 +173,7 @@ def test_bytes_that_are_damaged_anywhere_are_never_taken(samples, exported, tmp_
     whole, where = exported.read_bytes(), random.Random(0)
     first = read_shared(exported)
     damaged = tmp_path / "damaged.safetensors"
-    refusals = 0
+    refusals = []
     for _ in range(250):
         content = bytearray(whole)
         for _ in range(where.choice([1, 1, 5])):
@@ -180,12 +184,12 @@ def test_bytes_that_are_damaged_anywhere_are_never_taken(samples, exported, tmp_
         try:
             read = read_shared(damaged)
         except ShareError as error:
-            refusals += 1
-            assert "damaged.safetensors" in str(error)
+            refusals.append(str(error))
             continue
         assert read.header == first.header  # blanks of the file's own header
         assert all(np.array_equal(read.arrays[name], a) for name, a in first.arrays.items())
-    assert refusals > 240
+    assert len(refusals) > 240
+    assert all("damaged.safetensors" in said for said in refusals)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 3000, -1])
@@ -239,8 +243,8 @@ HEADERS = {
     "more": (header(run="me"), "its header cannot be read"),
     "ids": (header(sample_ids=["a"] * N), "64 rows are not the 64 samples"),
     "short": (header(sample_ids=["a", "b"]), "shape"),
-    "dataset": (header(dataset={"name": "shapes", "digest": "0" * 64}), "made on dataset 'shapes' of content 000000000000"),
-    "preparation": (header(preparation={**PREPARATION, "clamp_quantile": 0.9}), "clamp_quantile 0.9, and the sweep has 0.95"),
+    "dataset": (header(dataset={"name": "shapes", "digest": "0" * 64}), "'shapes' of content 000000000000, and"),
+    "preparation": (header(preparation={**PREPARATION, "clamp_quantile": 0.9}), "0.9, and the sweep has 0.95"),
     "normalise": (header(preparation={**PREPARATION, "normalise": "none"}), "found with normalise 'none'"),
     "search": (header(made_with={"indexes.neighbors": 1}), "another version of zooalign"),
 }  # fmt: skip
@@ -253,8 +257,7 @@ def test_what_is_not_of_this_sweep_is_refused(name, samples, exported, tmp_path)
 
 
 def test_an_edited_header_is_refused(samples, exported, tmp_path):
-    edited = rewritten(exported, tmp_path / "edited.safetensors", lambda h: {**h, "seal": h["seal"], "holds": ["neighbors"],
-                       "layer_names": ["x", "y", "z"]}, seal=False)  # fmt: skip
+    edited = rewritten(exported, tmp_path / "edited.safetensors", header(layer_names=["x", "y", "z"]), seal=False)
     refused(edited, samples, tmp_path, "its header was edited")
 
 

@@ -57,7 +57,7 @@ def status(
     from rich.table import Table
 
     from zooalign.slurm.squeue import queued, waiting
-    from zooalign.workflow.status import STATES, Status, summary
+    from zooalign.workflow.status import STATES, Status, not_imported, summary
 
     sweep, layout = open_config(config)
     states = Status(sweep, layout).artefacts()
@@ -81,6 +81,8 @@ def status(
         console.print(f"pending  {line}", **plain)
     if limit and len(pending) > limit:
         console.print(f"         ... and {len(pending) - limit} more jobs wait; --limit 0 lists all")
+    for line in not_imported(sweep):
+        console.print(f"imported model      {line}", **plain)
     for name, reason in sweep.left_out.items():
         console.print(f"left out model      {name}: {reason}", **plain)
 

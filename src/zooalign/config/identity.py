@@ -203,7 +203,10 @@ def result_digest(
     cells : dict, optional
         By "preparation/dataset", digests of scores as in `scores`, for what declares READS_SENSITIVITY.
     """
-    models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
+    models = {
+        m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m), *(["imported"] if m.imported else [])]
+        for m in sweep.models
+    }
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
     inferred = [inference] if inference else []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,10 @@ def _write_zarr(store: FeatureStore, folder: Path, about: dict[str, Any]) -> Non
         group.create_array(name, shape=text.shape, dtype="string", dimension_names=(name,))[...] = text
     widths = np.array(store.widths, np.int64)
     group.create_array("width", shape=widths.shape, dtype="int64", dimension_names=("layer",))[...] = widths
-    zarr.consolidate_metadata(folder)
+    with warnings.catch_warnings():
+        # xarray looks for it, and warns where it is not there; zarr warns where it is.
+        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        zarr.consolidate_metadata(folder)
 
 
 def _write_parquet(store: FeatureStore, file: Path, about: dict[str, Any]) -> None:

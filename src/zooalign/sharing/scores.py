@@ -155,7 +155,7 @@ def read_scores(path: Path, contents: Mapping[str, str | None]) -> pa.Table:
     if [(field.name, field.type) for field in table.schema] != wanted:
         raise ShareError(f"{path}: damaged: its columns are not those of scores. {_AGAIN}")
     for name in sorted(set(table["dataset"].to_pylist())):
-        if datasets.get(name) != contents.get(name):
+        if contents.get(name) is None or datasets.get(name) != contents[name]:
             raise ShareError(
                 f"{path}: has scores on dataset {name!r} of content {str(datasets.get(name))[:12]}, and this sweep "
                 f"has {str(contents.get(name) or 'none')[:12]}. Build the dataset that they were made on."

@@ -164,6 +164,16 @@ def current_owner(path: Path) -> str | None:
     return chain[-1].describe() if silent_s < 2 * chain[-1].timeout_s(0.0) else None
 
 
+def not_imported(sweep: Sweep) -> list[str]:
+    """One line per imported model and dataset: which metrics of the sweep it does not give, and why."""
+    from zooalign.alignment.row import not_given
+    from zooalign.config.identity import metric_settings
+
+    models = [(d, m.id) for d in sweep.datasets() for m in sweep.compared(d) if m.imported]
+    lacking = {(d, name): not_given(name, metric_settings(sweep, d)) for d, name in models}
+    return [f"{name} on {dataset}: no {reasons}" for (dataset, name), reasons in lacking.items() if reasons]
+
+
 def summary(states: list[State]) -> list[tuple[str, Counter[str]]]:
     """Counts of states by kind, in the order in which kinds appear."""
     counts: dict[str, Counter[str]] = {}
