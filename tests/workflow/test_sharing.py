@@ -22,7 +22,9 @@ def scores(sweep, model):
         pair = {row["model_x"], row["model_y"]}
         if model in pair and not {"vit_b", "lab"} <= pair:
             (partner,) = pair - {model}
-            found[partner, row["metric"], row["k"]] = (row["score"], row["layer_x"], row["layer_y"], str(row["p"]))
+            layers = {row["model_x"]: row["layer_x"], row["model_y"]: row["layer_y"]}
+            values = (row["score"], layers[model], layers[partner], str(row["p"]))
+            found[partner, row["metric"], row["k"]] = values
     return found
 
 
