@@ -109,7 +109,7 @@ def save(path, layers, ids):
 def test_files_with_ids_come_in_and_in_another_order_only_when_asked_to(name, samples, tmp_path):
     order = np.random.default_rng(1).permutation(N)
     shuffled = save(tmp_path / name, [a[order] for a in features(1)], [samples.ids[i] for i in order])
-    with pytest.raises(ShareError, match="another order than the samples .* --reorder") as error:
+    with pytest.raises(ShareError, match=r"another order than the samples .* --reorder") as error:
         import_results(shuffled, target(tmp_path, samples), quiet, model_id="lab", stated=FOREIGN, force=True)
     assert name in str(error.value)
     again = stored_again(shuffled, samples, tmp_path, model_id="lab", stated=FOREIGN, reorder=True)
@@ -146,7 +146,11 @@ def test_shuffled_rows_without_ids_are_refused_unless_forced(seed, samples, tmp_
 def test_rows_without_ids_and_nothing_to_hold_them_against_are_refused(samples, tmp_path):
     with pytest.raises(ShareError, match="no model of the dataset is stored"):
         import_results(
-            save(tmp_path / "f.npz", features(1), None), target(tmp_path, samples), quiet, model_id="a", stated=FOREIGN
+            save(tmp_path / "f.npz", features(1), None),
+            target(tmp_path, samples),
+            quiet,
+            model_id="a",
+            stated=FOREIGN,
         )
 
 

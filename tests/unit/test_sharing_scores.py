@@ -51,7 +51,9 @@ def test_of_one_model_there_are_its_pairs_and_the_largest_difference_is_found(ro
 
 def replaced(path, column, values):
     table = pq.read_table(path)
-    changed = table.set_column(table.schema.get_field_index(column), column, pa.array(values(table[column].to_pylist())))
+    changed = table.set_column(
+        table.schema.get_field_index(column), column, pa.array(values(table[column].to_pylist()))
+    )
     pq.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
 
 

@@ -121,7 +121,7 @@ def import_results(
     given = {key: value for key, value in (stated or {}).items() if value is not None}
     row = {**_DEFAULTS, **shared.header.model, **given, "source": "imported"}
     row["id"] = model_id or row.get("id")
-    row |= _hash(shared)
+    row |= {"layers": len(shared.header.layer_names), **_widths(shared), **_hash(shared)}
     copied = f"imported/{samples.name}/{row['id']}.safetensors"
     holds, k_max = list(shared.header.holds), shared.arrays["neighbors"].shape[2] if _is_lists(shared) else None
     entry = {"path": copied, "sha256": "0" * 64, "holds": holds, **({} if k_max is None else {"k_max": k_max})}
@@ -192,6 +192,14 @@ def _lists_of(found: Found, target: Target) -> Index:
     return build_index(
         list(found.layers.values()), Preparation(**target.preparation), k_max=10, sample_ids=target.samples.ids
     )
+
+
+def _widths(shared: Shared) -> dict[str, int]:
+    """Widths of features, for estimates; those of lists are the exporter's to say."""
+    if _is_lists(shared):
+        return {}
+    widths = [layer.shape[1] for layer in shared.layers]
+    return {"width": widths[-1], "features_per_sample": sum(widths)}
 
 
 def _hash(shared: Shared) -> dict[str, str]:

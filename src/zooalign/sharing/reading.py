@@ -21,6 +21,8 @@ ABOUT = "zooalign"
 # These list arrays by name, not as they were written.
 _UNORDERED = (".safetensors", ".h5", ".hdf5")
 
+_AGAIN = "Ask for the file again, or save it again."
+
 
 class Found(NamedTuple):
     """Features of one model as a file has them.
@@ -65,7 +67,7 @@ def read_features(path: Path) -> Found:
         found = _read_folder(path) if path.is_dir() else _read_file(path)
     except StoreError as error:
         said = str(error) if str(path) in str(error) else f"{path}: {error}"
-        raise ShareError(said) from error
+        raise ShareError(f"{said.rstrip('.')}. {_AGAIN}") from error
     return found._replace(layers=_checked(path, found.layers, found.ids))
 
 
@@ -95,7 +97,7 @@ def _read_folder(path: Path) -> Found:
     except (StoreError, ShareError, MemoryError):
         raise
     except Exception as error:  # of whatever layer of zarr, or of a header that is none
-        raise ShareError(f"{path}: damaged, or no Zarr group of features ({_first_line(error)}).") from error
+        raise ShareError(f"{path}: damaged, or no Zarr group of features ({_first_line(error)}). {_AGAIN}") from error
 
 
 def _read_store(path: Path) -> Found:
@@ -120,7 +122,7 @@ def _read_file(path: Path) -> Found:
         except MemoryError:
             raise
         except Exception as error:  # of pyarrow, or of a header that is none
-            raise ShareError(f"{path}: damaged, or no Parquet file ({_first_line(error)}).") from error
+            raise ShareError(f"{path}: damaged, or no Parquet file ({_first_line(error)}). {_AGAIN}") from error
     arrays, ids = read_arrays(path)
     if len(arrays) == 1:
         name, values = next(iter(arrays.items()))

@@ -112,6 +112,8 @@ class ExtractFeatures(Rule):
         return not sweep.model(parts[1]).imported
 
     def estimate(self, sweep: Sweep, parts: Parts, gpu: bool) -> tuple[float, float]:
+        if sweep.model(parts[1]).imported:
+            return costs.imported_features(sweep, *parts)
         return costs.extraction(sweep, parts[0], parts[1], gpu)
 
     def written(self, work: Work, *parts: str) -> float:
