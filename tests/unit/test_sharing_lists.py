@@ -157,6 +157,16 @@ def test_names_that_could_leave_the_folder_are_refused(name, samples, exported, 
     assert not list(tmp_path.rglob("*escaped*"))
 
 
+@pytest.mark.parametrize("text", ["\x1b[31mred", "x" * 1001, "a\x00b"])
+def test_what_terminals_must_not_see_is_refused(text, samples, exported, tmp_path):
+    file = rewritten(
+        exported, tmp_path / "evil.safetensors", lambda h: {**h, "model": {**h["model"], "family": text}}
+    )
+    refused(file, samples, tmp_path, "no plain text")
+    file = rewritten(exported, tmp_path / "evil.safetensors", lambda h: {**h, "made_with": {text: 1}})
+    refused(file, samples, tmp_path, "its header cannot be read")
+
+
 # --- what is refused -----------------------------------------------------------------------------------------------
 
 

@@ -329,7 +329,7 @@ def _chosen(config: Config, specs: list[ModelSpec]) -> tuple[list[ModelSpec], di
 def _with_sublayers(spec: ModelSpec) -> ModelSpec:
     """The row of a transformer with three layers a block, for estimates; its layers have one width."""
     per_sample = (spec.layers or 0) * (spec.width or 0)
-    if not per_sample or per_sample != spec.features_per_sample:
+    if spec.imported or not per_sample or per_sample != spec.features_per_sample:
         return spec
     return spec.model_copy(update={"features_per_sample": 3 * per_sample})
 

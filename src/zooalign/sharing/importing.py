@@ -194,12 +194,12 @@ def _lists_of(found: Found, target: Target) -> Index:
     )
 
 
-def _widths(shared: Shared) -> dict[str, int]:
-    """Widths of features, for estimates; those of lists are the exporter's to say."""
+def _widths(shared: Shared) -> dict[str, Any]:
+    """Widths and type of features, for estimates; those of lists are the exporter's to say."""
     if _is_lists(shared):
         return {}
     widths = [layer.shape[1] for layer in shared.layers]
-    return {"width": widths[-1], "features_per_sample": sum(widths)}
+    return {"width": widths[-1], "features_per_sample": sum(widths), "storage_dtype": str(shared.layers[0].dtype)}
 
 
 def _hash(shared: Shared) -> dict[str, str]:
@@ -213,6 +213,10 @@ def _check_row(row: dict[str, Any], path: Path) -> None:
     if lacking:
         named = ", ".join(f"--{key}" for key in lacking)
         raise ConfigError(f"{path}: does not say which model it is of: give {named}.")
+    for key, value in row.items():
+        # They are shown in tables and terminals.
+        if isinstance(value, str) and not (len(value) <= 1000 and value.replace("\n", " ").isprintable()):
+            raise ShareError(f"{path}: what it says of its model is no plain text ({key}): ask for the file again.")
     parse(ModelSpec, row, f"{path}, model {row['id']!r}")
     parse(ImportedFiles, row["options"], f"{path}, model {row['id']!r}")
 

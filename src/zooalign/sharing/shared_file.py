@@ -82,10 +82,11 @@ class Header(Closed):
     sample_ids: tuple[Name, ...] = Field(min_length=2)
     layer_names: tuple[Name, ...] = Field(min_length=1, max_length=10_000)
     model: dict[str, Any]
-    preparation: dict[str, Any]
-    made_with: dict[str, int]
+    # Keys of these are shown in messages.
+    preparation: dict[Id, Any]
+    made_with: dict[Id, int]
     provenance: dict[str, Any]
-    checksums: dict[str, str]
+    checksums: dict[Id, str]
     seal: str
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 1
+VERSION = 2
 
 _TOTAL = "(total)"
 _COLUMNS = (
