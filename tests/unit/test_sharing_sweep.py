@@ -95,8 +95,8 @@ def test_metrics_that_lists_do_not_give_are_absent_with_the_reason(load):
     inferred = {key for m in ("lab", *OTHERS) for key in work.inferences("shapes", m)}
     assert {(metric, k) for pair, metric, k in inferred if "lab" in (pair.x, pair.y)} == {("mutual_knn", 10)}
     assert not_imported(sweep) == [
-        "lab on shapes: no mutual_knn@30: its lists have 20 neighbours; cka: its file has no gram; "
-        "cknna@10: its file has no similarities"
+        "lab on shapes: no cka: its file has no gram; cknna@10: its file has no similarities; "
+        "mutual_knn@30: its lists have 20 neighbours"
     ]
 
 

@@ -84,6 +84,7 @@ def export_features(
 def _write_zarr(store: FeatureStore, folder: Path, about: dict[str, Any]) -> None:
     """A group that xarray reads: arrays with named dimensions, and coordinates of the same names."""
     import zarr
+    from zarr.errors import ZarrUserWarning
 
     shape = (len(store.widths), store.n, max(store.widths))
     group = zarr.create_group(folder, zarr_format=3, attributes={ABOUT: json.dumps(about), "coordinates": "width"})
@@ -101,7 +102,7 @@ def _write_zarr(store: FeatureStore, folder: Path, about: dict[str, Any]) -> Non
     group.create_array("width", shape=widths.shape, dtype="int64", dimension_names=("layer",))[...] = widths
     with warnings.catch_warnings():
         # xarray looks for it, and warns where it is not there; zarr warns where it is.
-        warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)
+        warnings.simplefilter("ignore", ZarrUserWarning)
         zarr.consolidate_metadata(folder)
 
 

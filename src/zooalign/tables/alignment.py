@@ -95,8 +95,8 @@ def table(findings: Findings) -> Table:
         frame,
         _COLUMNS,
         (
-            Shown("model", lambda row: imported.get(row["model_x"], row["model_x"])),
-            Shown("model", lambda row: imported.get(row["model_y"], row["model_y"])),
+            Shown("model", lambda row: str(imported.get(row["model_x"], row["model_x"]))),
+            Shown("model", lambda row: str(imported.get(row["model_y"], row["model_y"]))),
             Shown(metrics.label(findings.metric, findings.k or None), lambda row: number(row["score"])),
             Shown("interval", _interval),
             Shown("calibrated", "calibrated"),
