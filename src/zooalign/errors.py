@@ -47,6 +47,10 @@ class StoreError(ZooalignError):
     """A stored artefact is incomplete, damaged or not the one asked for; names the path."""
 
 
+class ShareError(ZooalignError):
+    """A file to import is damaged, foreign, shuffled or of other samples; names the file and the remedy."""
+
+
 class LeaseError(ZooalignError):
     """Another process took over the output that this one was writing; names the path and the other one."""
 

@@ -54,7 +54,7 @@ def test_a_correct_configuration_loads(checkout):
     sweep = checkout()
     assert [m.id for m in sweep.models] == ["tiny"]
     assert sweep.model("tiny").control
-    assert metric_settings(sweep) == [{"metric": "mutual_knn", "k": 10, "version": 2}]
+    assert metric_settings(sweep, sweep.config.datasets[0]) == [{"metric": "mutual_knn", "k": 10, "version": 2}]
     assert sweep.comparisons("shapes") == ("vision-language", "vision-vision", "language-language")
 
 

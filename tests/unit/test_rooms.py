@@ -38,6 +38,7 @@ ORDER = [
     "tables",
     "figures",
     "report",
+    "sharing",
     "slurm",
     "planning",
     "workflow",

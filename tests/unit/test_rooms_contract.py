@@ -313,7 +313,7 @@ PARAMETERS = {
     "load": ["options", "weight_file", "folder"],
 }
 # Read from the hub, which tests do not reach: tests/unit/test_network.py lays a hub's folder out.
-NOT_PACKAGED = {"small_alexnet", "timm", "transformers_vision"}
+NOT_PACKAGED = {"imported", "small_alexnet", "timm", "transformers_vision"}
 
 
 @pytest.mark.parametrize("name", plugin_names("sources"))

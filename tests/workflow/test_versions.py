@@ -74,8 +74,9 @@ DUE = {
 ONE_SIDE = ("sources.static_table", "sources.packaged.char_lstm", "sources._language")
 # VERSIONs of formats that are read and refused by themselves, and of what no artefact of the sweep holds.
 FORMATS = {"planning.usage", "features.chunks", "indexes.galleries"}
-# Of variants and of layers inside blocks only, which this sweep has none of: tests/unit/test_models_*.py.
-VARIANTS = {"models.interventions", "models.sublayers"}
+# Of variants, of layers inside blocks and of imported models only, which this sweep has none of:
+# tests/unit/test_models_*.py, test_sharing_sweep.py.
+VARIANTS = {"models.interventions", "models.sublayers", "sharing.shared_file"}
 # Rooms that this sweep does not use; one of each kind stands above.
 ROOMS = ("datasets", "sources", "metrics", "capability", "tables", "figures")
 

@@ -76,7 +76,8 @@ rule extract_features:
 
 rule index_features:
     input:
-        features="<results>/features/{dataset}/{model}.zarr/zarr.json",
+        # Features; the dataset where neighbour lists were imported.
+        made_from=needed("index_features"),
         due=due("index_features"),
     output:
         update("<results>/indexes/{dataset}/{model}.zarr/zarr.json"),
@@ -93,6 +94,7 @@ rule index_features:
     params:
         **given("index_features"),
         store=lambda w: str(WORK.store(w.dataset, w.model)),
+        dataset=lambda w: str(LAYOUT.dataset(w.dataset)),
     message:
         "Neighbours and kernels of {wildcards.model} on {wildcards.dataset}"
     script:

@@ -1,7 +1,7 @@
 # Indexes and rows of the sensitivity: those of the sweep, with a preparation as one more wildcard.
 use rule index_features as index_prepared with:
     input:
-        features="<results>/features/{dataset}/{model}.zarr/zarr.json",
+        made_from="<results>/features/{dataset}/{model}.zarr/zarr.json",
         due=due("index_prepared"),
     output:
         update(

@@ -7,9 +7,10 @@ from zooalign.workflow.job import workflow_job
 with workflow_job(snakemake.log[0], snakemake.params.about, snakemake.resources) as report:
     from zooalign.indexes.from_features import index_features
 
-    index_features(
-        store_path=Path(snakemake.params.store),
-        path=Path(snakemake.output[0]).parent,
-        report=report,
-        **snakemake.params.settings,
-    )
+    settings = {"path": Path(snakemake.output[0]).parent, "report": report, **snakemake.params.settings}
+    if "spec" in settings:  # neighbour lists of it were imported
+        from zooalign.sharing.lists import index_lists
+
+        index_lists(dataset_folder=Path(snakemake.params.dataset), **settings)
+    else:
+        index_features(store_path=Path(snakemake.params.store), **settings)

@@ -46,7 +46,7 @@ def align_row(
     index_paths : dict
         Index of the model and of every partner.
     metrics : sequence of dict
-        "metric" (name), "k" (0 where it takes none), "version" (of the metric's module).
+        As `identity.metric_settings` gives them.
     table_path, receipt_path, save_every_s, lease_timeout_s, anew
         As in `update_row`.
     dataset : str
@@ -70,11 +70,32 @@ def align_row(
     def make(key: Key, x: Index, y: Index, digest: str) -> dict[str, Any]:
         return _line(dataset, key, x, y, digest)
 
+    for name in sorted({pair.x for pair in pairs} | {pair.y for pair in pairs}):
+        if lacking := not_given(name, metrics):
+            report(f"{name} gives no {lacking}")
     lines = Lines("scores", table_schema(), VERSION, lambda ids: score_digests(pairs, metrics, ids), make, _many_ties)
     return update_row(
         lines, model, dataset, pairs, index_paths, table_path, receipt_path, report, save_every_s=save_every_s,
         lease_timeout_s=lease_timeout_s, anew=anew,
     )  # fmt: skip
+
+
+def not_given(model: str, metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Which metrics an imported model does not give, and why: "cka: its file has no gram"; empty for most models.
+
+    Examples
+    --------
+    >>> lacks = {"without": {"lab": "its file has no gram"}}
+    >>> not_given("lab", [{"metric": "cka", "k": 0, **lacks}, {"metric": "mutual_knn", "k": 10}])
+    'cka: its file has no gram'
+    """
+    from zooalign.metrics import label
+
+    reasons: dict[str, list[str]] = {}
+    for metric in metrics:
+        if model in (without := metric.get("without", {})):
+            reasons.setdefault(without[model], []).append(label(metric["metric"], metric["k"] or None))
+    return "; ".join(f"{', '.join(labels)}: {reason}" for reason, labels in reasons.items())
 
 
 def _line(dataset: str, key: Key, x: Index, y: Index, digest: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The command line: `zooalign status`, `plan`, `score`, `zoo`, `capability`, `submit`, `store`."""
+"""The command line of zooalign: one module per group of commands, and those that stand alone here."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import typer
 from zooalign import __version__
 from zooalign.cli.capability import app as capability_app
 from zooalign.cli.options import ConfigOption, open_config, scoring, takes
+from zooalign.cli.sharing import app as export_app
+from zooalign.cli.sharing import import_file
 from zooalign.cli.store import app as store_app
 from zooalign.cli.submit import app as submit_app
 from zooalign.cli.zoo import app as zoo_app
@@ -25,6 +27,8 @@ app.add_typer(submit_app, name="submit")
 app.add_typer(store_app, name="store")
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(capability_app, name="capability")
+app.add_typer(export_app, name="export")
+app.command("import")(import_file)
 
 
 def _version(show: bool) -> None:
@@ -53,7 +57,7 @@ def status(
     from rich.table import Table
 
     from zooalign.slurm.squeue import queued, waiting
-    from zooalign.workflow.status import STATES, Status, summary
+    from zooalign.workflow.status import STATES, Status, not_imported, summary
 
     sweep, layout = open_config(config)
     states = Status(sweep, layout).artefacts()
@@ -77,6 +81,8 @@ def status(
         console.print(f"pending  {line}", **plain)
     if limit and len(pending) > limit:
         console.print(f"         ... and {len(pending) - limit} more jobs wait; --limit 0 lists all")
+    for line in not_imported(sweep):
+        console.print(f"imported model      {line}", **plain)
     for name, reason in sweep.left_out.items():
         console.print(f"left out model      {name}: {reason}", **plain)
 

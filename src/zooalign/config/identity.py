@@ -132,6 +132,11 @@ def features_digest(spec: ModelSpec, dataset: str, reading: Mapping[str, Any]) -
     )
 
 
+def imported_digest(sha256: str, dataset: str) -> str:
+    """Digest of what determines imported features or neighbour lists: the file, and the content of the dataset."""
+    return digest("imported", version("zooalign.sharing.shared_file"), sha256, dataset)
+
+
 def index_digest(features: str, preparation: Mapping[str, Any]) -> str:
     """Digest of what determines the numbers in an index.
 
@@ -200,7 +205,10 @@ def result_digest(
     cells : dict, optional
         By "preparation/dataset", digests of scores as in `scores`, for what declares READS_SENSITIVITY.
     """
-    models = {m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m)] for m in sweep.models}
+    models = {
+        m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m), *(["imported"] if m.imported else [])]
+        for m in sweep.models
+    }
     made_by = plugin(kind, name, kind[:-1])
     missing = [sweep.failures, sweep.left_out]
     inferred = [inference] if inference else []
@@ -238,31 +246,40 @@ def _tagged(models: Sequence[ModelSpec]) -> dict[str, Any]:
     return {m.id: m.model_dump(mode="json", include={"training", "tuned", "released"}) for m in models}
 
 
-def metric_settings(sweep: Any, preparation: str = "") -> list[dict[str, Any]]:
-    """One entry per metric and k of the sweep's rows, or those of a preparation.
+def metric_settings(sweep: Any, dataset: str, preparation: str = "") -> list[dict[str, Any]]:
+    """One entry per metric and k of a dataset's rows in the sweep, or in a preparation.
 
-    Each is {"metric", "k" (0 where it takes none), "version"}.
+    Each is {"metric", "k" (0 where it takes none), "version"}; where imported models cannot give it, there is also
+    "without": these models with the reason.
     """
     metrics = sweep.config.metrics
     asked = [(name, k) for name in sorted(metrics) for k in metrics[name].k or (0,)]
     if preparation:
         asked = sorted({(cell.metric, cell.k) for cell in sweep.cells if cell.preparation == preparation})
-    return [{"metric": name, "k": k, "version": plugin("metrics", name, "metric").VERSION} for name, k in asked]
+    return [
+        {"metric": name, "k": k, "version": plugin("metrics", name, "metric").VERSION,
+         **({"without": without} if (without := sweep.not_given(dataset, name, k)) else {})}
+        for name, k in asked
+    ]  # fmt: skip
 
 
 def score_digests(
     pairs: Sequence[Any], metrics: Sequence[Mapping[str, Any]], indexes: Mapping[str, str]
 ) -> dict[tuple[Any, str, int], str]:
-    """Digest of every score of a row, by (pair, metric, k); `indexes` are the models' index digests."""
+    """Digest of every score of a row, by (pair, metric, k); `indexes` are the models' index digests.
+
+    A metric that one of the two models cannot give has no score.
+    """
     return {
         (pair, m["metric"], m["k"]): pair_digest(indexes[pair.x], indexes[pair.y], m)
         for pair in pairs
         for m in metrics
+        if not {pair.x, pair.y} & {*m.get("without", ())}
     }
 
 
-def inference_settings(sweep: Any) -> list[dict[str, Any]]:
-    """One entry per metric and k whose scores get a null or an interval.
+def inference_settings(sweep: Any, dataset: str) -> list[dict[str, Any]]:
+    """One entry per metric and k whose scores on a dataset get a null or an interval.
 
     Returns
     -------
@@ -279,7 +296,7 @@ def inference_settings(sweep: Any) -> list[dict[str, Any]]:
             "interval": (m["metric"], m["k"]) in intervals,
             "from_features": bool(held) and "subspace" in plugin("metrics", m["metric"], "metric").NEEDS,
         }
-        for m in metric_settings(sweep)
+        for m in metric_settings(sweep, dataset)
         if (m["metric"], m["k"]) in null | intervals
     ]
 

@@ -14,7 +14,7 @@ from zooalign.config.intervention import Intervention
 from zooalign.config.reading import parse, read_yaml
 from zooalign.config.tags import Slot, Training, Unavailable
 from zooalign.errors import ConfigError, unknown
-from zooalign.registry import plugin, plugin_names
+from zooalign.registry import member, plugin, plugin_names
 
 VISION_POOLINGS = ("cls", "mean")
 LANGUAGE_POOLINGS = ("mean", "last", "prompt_last")
@@ -101,7 +101,7 @@ class ModelSpec(Closed):
         allowed = VISION_POOLINGS if self.modality == "vision" else LANGUAGE_POOLINGS
         if self.pooling not in allowed:
             raise ValueError(f"pooling {self.pooling!r} is not for {self.modality} models ({', '.join(allowed)})")
-        if self.objective != "random" and self.weights_sha256 is None and not self.download:
+        if self.objective != "random" and self.weights_sha256 is None and not self.download and not self.imported:
             raise ValueError(
                 "weights_sha256 is missing (only what is random, or recorded when it is fetched, has none)"
             )
@@ -137,6 +137,11 @@ class ModelSpec(Closed):
         if self.variant_of is None:
             return self
         return self.model_copy(update={"id": self.variant_of, "variant_of": None, "intervention": None})
+
+    @property
+    def imported(self) -> bool:
+        """Whether its neighbour lists or features were imported, so that there are no weights."""
+        return self.source == "imported"
 
     @property
     def control(self) -> bool:
@@ -199,7 +204,11 @@ def read_models(path: Path, above: Iterable[ModelSpec] = ()) -> list[ModelSpec]:
     models = []
     for i, row in enumerate(read_zoo_file(path).models):
         where = f"{path}, model {row.get('id', f'number {i + 1}')!r}"
-        models.append(_model(row if row.get("variant_of") is None else _variant(row, known, where), where))
+        spec = _model(row if row.get("variant_of") is None else _variant(row, known, where), where)
+        if spec.imported:
+            located = member("zooalign.config.imported", "located")
+            spec = spec.model_copy(update={"options": located(spec.options, path.parent)})
+        models.append(spec)
         known[models[-1].id] = models[-1]
     return models
 
@@ -272,7 +281,7 @@ def _variant(row: dict[str, Any], known: Mapping[str, ModelSpec], where: str) ->
     """A variant's row with the keys of the row that it is a variant of."""
     name = row["variant_of"]
     own = [spec for spec in known.values() if spec.variant_of is None]
-    base = next((spec for spec in own if spec.id == name), None)
+    base = next((spec for spec in own if spec.id == name and not spec.imported), None)
     if base is None:
         hint = unknown("model", str(name), [spec.id for spec in own])
         raise ConfigError(f"{where}: variant_of: {hint} Its row stands above, in this file or one listed before.")

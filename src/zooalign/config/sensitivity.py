@@ -231,6 +231,8 @@ def why_not_pooled(spec: ModelSpec, pooling: str | None) -> str:
     wanted = pooling_of(spec, pooling)
     if wanted == spec.pooling:
         return ""
+    if spec.imported:
+        return "its features were imported in another pooling"
     if spec.pooling == "prompt_last":
         return "it reads captions in a prompt (pooling prompt_last)"
     if wanted == "cls" and not spec.class_token:

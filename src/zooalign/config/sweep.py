@@ -13,6 +13,7 @@ from typing import Any, Literal
 from zooalign.config import sensitivity
 from zooalign.config.checking import check
 from zooalign.config.external import External, read_external
+from zooalign.config.imported import imported_file, why_not_given
 from zooalign.config.manifest import (
     DatasetSpec,
     ModelSpec,
@@ -71,7 +72,7 @@ class Sweep:
     @cached_property
     def weights(self) -> dict[str, ModelSpec]:
         """Rows whose weights the sweep needs, by id; variants share those of their row."""
-        return {m.weights: m.unchanged() for m in self.models}
+        return {m.weights: m.unchanged() for m in self.models if not m.imported}
 
     def dataset(self, name: str) -> DatasetSpec:
         """The dataset of that id; ConfigError with the nearest ids if there is no row for it."""
@@ -126,7 +127,13 @@ class Sweep:
     def compared(self, dataset: str, preparation: str = "") -> tuple[ModelSpec, ...]:
         """Models that take part in at least one comparison on a dataset, or in the cells of a preparation there."""
         sides = {side for c in self.comparisons(dataset) for side in c.split("-")}
-        models = tuple(m for m in self.models if m.modality in sides and not self.why_missing(m.id, dataset))
+        models = tuple(
+            m
+            for m in self.models
+            if m.modality in sides
+            and not self.why_missing(m.id, dataset)
+            and (not m.imported or imported_file(m, dataset) is not None)
+        )
         if not preparation:
             return models
         if sensitivity.COMPARISON not in self.comparisons(dataset):
@@ -161,7 +168,10 @@ class Sweep:
     def why_left_out(self, preparation: str, dataset: str, spec: ModelSpec) -> str:
         """Why a model that is compared on a dataset has no part in a preparation; empty if it has."""
         reason = sensitivity.why_not_pooled(spec, self.preparations[preparation].pooling)
-        name = f"{self.prepared_as(preparation, spec)}/{dataset}/{spec.id}"
+        file, prepared = imported_file(spec, dataset), self.prepared_as(preparation, spec)
+        if not reason and prepared and file is not None and file.is_lists:
+            reason = "its neighbour lists were imported, and were made as the sweep prepares features"
+        name = f"{prepared}/{dataset}/{spec.id}"
         failed = self.failures.get("index_prepared", {}).get(name)
         return reason or (f"index_prepared failed: {failed}" if failed else "")
 
@@ -176,7 +186,7 @@ class Sweep:
         """Models that a capability is measured for."""
         module = plugin("capability", capability.kind, "capability")
         causal_only = getattr(module, "CAUSAL_ONLY", False)
-        chosen = [m for m in self.applies_to(capability) if m.causal or not causal_only]
+        chosen = [m for m in self.applies_to(capability) if not m.imported and (m.causal or not causal_only)]
         return tuple(m for m in chosen if not self.why_missing(m.id, capability.dataset))
 
     def applies_to(self, capability: CapabilityConfig) -> tuple[ModelSpec, ...]:
@@ -189,6 +199,8 @@ class Sweep:
         module = plugin("capability", capability.kind, "capability")
         if getattr(module, "CAUSAL_ONLY", False) and not model.causal:
             return "not a causal model"
+        if model.imported:
+            return "imported without weights"
         failed = self.failures.get("measure_capability", {}).get(f"{capability.id}/{model.id}")
         return f"measure_capability failed: {failed}" if failed else self.why_missing(model.id, capability.dataset)
 
@@ -219,6 +231,20 @@ class Sweep:
             "k_max": k_max,
             "needs": sorted(needs),
         }
+
+    def index_settings_of(self, dataset: str, model: str, preparation: str = "") -> dict[str, Any]:
+        """The same for a model: of imported neighbour lists no more than they give."""
+        settings, file = self.index_settings(preparation), imported_file(self.model(model), dataset)
+        if file is None or file.k_max is None:
+            return settings
+        return {**settings, "k_max": min(settings["k_max"], file.k_max),
+                "needs": sorted({*settings["needs"]} & {*file.holds})}  # fmt: skip
+
+    def not_given(self, dataset: str, metric: str, k: int) -> dict[str, str]:
+        """Imported models of a dataset that a metric with its k cannot be computed of, with the reason."""
+        files = {m.id: file for m in self.models if (file := imported_file(m, dataset)) is not None}
+        reasons = {name: why_not_given(file, metric, k) for name, file in files.items()}
+        return {name: reason for name, reason in reasons.items() if reason}
 
     def _shortest_lists(self) -> int:
         """Least length of lists of neighbours, intervals included."""
@@ -303,7 +329,7 @@ def _chosen(config: Config, specs: list[ModelSpec]) -> tuple[list[ModelSpec], di
 def _with_sublayers(spec: ModelSpec) -> ModelSpec:
     """The row of a transformer with three layers a block, for estimates; its layers have one width."""
     per_sample = (spec.layers or 0) * (spec.width or 0)
-    if not per_sample or per_sample != spec.features_per_sample:
+    if spec.imported or not per_sample or per_sample != spec.features_per_sample:
         return spec
     return spec.model_copy(update={"features_per_sample": 3 * per_sample})
 

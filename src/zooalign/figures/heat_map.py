@@ -11,7 +11,7 @@ from pydantic import Field
 from zooalign.closed import Closed
 from zooalign.figures import _drawing
 from zooalign.metrics import quantity
-from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, model_rows, n_samples
+from zooalign.results.frames import CONTROL_MARK, IMPORTED_NOTE, INTERVENTION_MARK, model_rows, n_samples
 from zooalign.results.markdown import short
 from zooalign.results.matrix import CONTROLS, INTERVENTIONS, MODALITIES, Block, ordered, square
 from zooalign.results.means import scores, select
@@ -220,10 +220,10 @@ def _mark_chance(bar_axes: Axes, rows: pd.DataFrame) -> None:
 
 def _labels(axes: Axes, names: list[str], models: pd.DataFrame) -> None:
     n = len(names)
-    marks = {model.id: model.mark for model in model_rows(models)}
+    shown = {model.id: model.shown for model in model_rows(models)}
     modality = dict(zip(models["id"], models["modality"], strict=True))
     height_in = _drawing.whole_figure(axes).get_figheight()
-    texts = [name + marks[name] for name in names]
+    texts = [shown[name] for name in names]
     places = [i + 0.5 for i in range(n)]
     slanted = _slanted(n)
     axes.set_yticks(places, texts, fontsize=_label_size(n))
@@ -331,6 +331,8 @@ def _titles(
         notes.insert(0, f"{INTERVENTION_MARK} intervention, changed on purpose")
     if any(model.control for model in model_rows(models)):
         notes.insert(0, f"{CONTROL_MARK} random control, never trained")
+    if any(model.imported for model in model_rows(models)):
+        notes.insert(0, IMPORTED_NOTE.partition(":")[0])
     if (~np.isfinite(grid)).sum() > len(grid):
         notes.append("hatched: no score")
     if not options.symmetric:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,11 @@ def _draw_bins(axes: Axes, found: list[Bin], n_tasks: int) -> None:
         axes.errorbar(i, one.alignment, yerr=one.standard_error, color=_drawing.INK, lw=1.2, capsize=3, zorder=2)
         axes.scatter(i, one.alignment, s=55, color=colour, edgecolor=_drawing.INK, lw=0.7, zorder=3)
     known = [one for one in found if one.pairs]
-    reach = [one.alignment + (one.standard_error if one.models > 2 else 0.0) for one in known]
+    # A bin whose scores are all of one model has no error: without that model nothing is left.
+    reach = [
+        one.alignment + (one.standard_error if one.models > 2 and math.isfinite(one.standard_error) else 0.0)
+        for one in known
+    ]
     axes.set_ylim(min([0.0, *(one.alignment for one in known)]), 1.12 * max(reach, default=1.0))
     ticks = [f"{one.bin}\nmodels: {one.models}\npairs: {one.pairs}" for one in found]
     axes.set_xticks(range(len(found)), ticks, fontsize=_SMALL)

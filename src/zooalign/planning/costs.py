@@ -227,6 +227,13 @@ def extraction(sweep: Sweep, dataset: str, model: str, gpu: bool) -> tuple[float
     return mem_mb, extraction_seconds(spec, n, gpu, settings.workers)
 
 
+def imported_features(sweep: Sweep, dataset: str, model: str) -> tuple[float, float]:
+    """The same of making a store of an imported file."""
+    # What is read, a layer that is being encoded, and its bytes.
+    size = feature_bytes(sweep.model(model), n_samples(sweep.dataset(dataset)))
+    return LIGHT_MEM_MB + 3 * size / 2**20, 5 + size / 50e6
+
+
 def index(sweep: Sweep, dataset: str, model: str, preparation: str = "") -> tuple[float, float]:
     """The same of indexing a model's features."""
     spec, n, settings = sweep.model(model), n_samples(sweep.dataset(dataset)), sweep.index_settings(preparation)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from zooalign.provenance import object_in, read_object
 
 if TYPE_CHECKING:
+    from zooalign.config.manifest import ModelSpec
     from zooalign.results.findings import Findings
 
 VERSION = 1  # part of the digest of what this module determines
@@ -102,7 +103,16 @@ def _stores(findings: Findings) -> Iterator[Artefact]:
                     # Of an index, what describes its making is one level deeper.
                     record = {**record, **object_in(record, "attributes")}
                     cost = _cost(findings, folder, rule, dataset, spec.id)
-                    yield Artefact(rule, dataset, model=spec.id, **cost, **_made(record))
+                    yield Artefact(rule, dataset, model=spec.id, **cost, **{**_made(record), **_imported(spec, record)})
+
+
+def _imported(spec: ModelSpec, record: dict[str, Any]) -> dict[str, str]:
+    """What the exporter's libraries were, and which file was imported; nothing for other models."""
+    made = object_in(record, "imported")
+    if not made:
+        return {}
+    versions = _joined(object_in(made, "versions")) or "unknown versions"
+    return {"versions": f"imported, made with {versions}", "sha256": _text(made, "sha256"), "licence": spec.licence}
 
 
 def _rows(findings: Findings) -> Iterator[Artefact]:

@@ -262,12 +262,12 @@ class Findings:
 
     @cached_property
     def models(self) -> pd.DataFrame:
-        """One line per model: id, modality, family, objective, causal, control, intervention ("" where there is none)."""
+        """One line per model: id, modality, family, objective, causal, control, intervention ("" for none), imported."""
         import pandas as pd
 
         columns = ("id", "modality", "family", "objective", "causal", "control")
-        rows = [[*(getattr(m, c) for c in columns), str(m.intervention or "")] for m in self.sweep.models]
-        return pd.DataFrame(rows, columns=[*columns, "intervention"])
+        rows = [[*(getattr(m, c) for c in columns), str(m.intervention or ""), m.imported] for m in self.sweep.models]
+        return pd.DataFrame(rows, columns=[*columns, "intervention", "imported"])
 
 
 def make_result(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 if TYPE_CHECKING:
     import pandas as pd
 
-CONTROL_MARK, INTERVENTION_MARK = "†", "‡"
+CONTROL_MARK, INTERVENTION_MARK, IMPORTED_MARK = "†", "‡", "⇣"
+IMPORTED_NOTE = f"{IMPORTED_MARK} imported: neighbour lists or features made elsewhere, without weights here"
 
 
 class ModelRow(NamedTuple):
@@ -20,11 +21,17 @@ class ModelRow(NamedTuple):
     causal: bool
     control: bool
     intervention: str  # empty for a model as it was released
+    imported: bool = False
 
     @property
     def mark(self) -> str:
         """Put after its name in tables and figures: a random control or an intervention is no released model."""
         return f" {CONTROL_MARK}" if self.control else f" {INTERVENTION_MARK}" if self.intervention else ""
+
+    @property
+    def shown(self) -> str:
+        """Its name with all marks: an imported model is a released one, and is marked besides."""
+        return self.id + self.mark + (f" {IMPORTED_MARK}" if self.imported else "")
 
 
 class CapabilityRow(NamedTuple):
@@ -42,7 +49,14 @@ class CapabilityRow(NamedTuple):
 
 def model_rows(models: pd.DataFrame) -> list[ModelRow]:
     """Rows of a frame of models, in its order."""
-    return [ModelRow(*row) for row in zip(*(models[name] for name in ModelRow._fields), strict=True)]
+    # Frames that list models of no sweep may leave out what has a default.
+    fields = [name for name in ModelRow._fields if name in models or name not in ModelRow._field_defaults]
+    return [ModelRow(*row) for row in zip(*(models[name] for name in fields), strict=True)]
+
+
+def imported_note(models: pd.DataFrame) -> list[str]:
+    """What the mark of imported models says, where there are any."""
+    return [f"{IMPORTED_NOTE}."] if any(row.imported for row in model_rows(models)) else []
 
 
 def capability_rows(capability: pd.DataFrame) -> list[CapabilityRow]:

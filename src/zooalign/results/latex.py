@@ -14,7 +14,7 @@ _ESCAPED = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "†": r"\dag{}", "‡": r"\ddag{}", "±": r"$\pm$", "≤": r"$\le$", "≥": r"$\ge$", "×": r"$\times$",
-    "ρ": r"$\rho$", "τ": r"$\tau$", "→": r"$\to$", "−": r"$-$", "…": r"\dots{}", "–": "--",
+    "⇣": r"$\downarrow$", "ρ": r"$\rho$", "τ": r"$\tau$", "→": r"$\to$", "−": r"$-$", "…": r"\dots{}", "–": "--",
 }  # fmt: skip
 
 

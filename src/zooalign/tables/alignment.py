@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zooalign import metrics
 from zooalign.alignment.table import table_schema
 from zooalign.errors import StoreError
-from zooalign.results.frames import where
+from zooalign.results.frames import imported_note, model_rows, where
 from zooalign.results.markdown import is_absent, number
 from zooalign.results.publishing import Column, Shown, Table
 from zooalign.results.read import read_light_rows, read_rows
@@ -88,21 +88,22 @@ def table(findings: Findings) -> Table:
     frame = frame.merge(findings.inference[[*KEY, *_INFERRED]], how="left", on=list(KEY), validate="one_to_one")
     for name in ("interval_reason", "null_reason"):
         frame[name] = frame[name].fillna("")
+    imported = {row.id: row.shown for row in model_rows(findings.models) if row.imported}
     headline = where(where(frame, "metric", findings.metric), "k", findings.k)
     return Table(
         "Alignment of every pair of models",
         frame,
         _COLUMNS,
         (
-            Shown("model", "model_x"),
-            Shown("model", "model_y"),
+            Shown("model", lambda row: str(imported.get(row["model_x"], row["model_x"]))),
+            Shown("model", lambda row: str(imported.get(row["model_y"], row["model_y"]))),
             Shown(metrics.label(findings.metric, findings.k or None), lambda row: number(row["score"])),
             Shown("interval", _interval),
             Shown("calibrated", "calibrated"),
             Shown("q", "q"),
             Shown("layers", lambda row: f"{row['layer_name_x']}, {row['layer_name_y']}"),
         ),
-        _NOTES,
+        [*_NOTES, *imported_note(findings.models)],
         section=lambda row: f"{row['comparison']} on {row['dataset']}",
         rows_shown=headline.sort_values(
             ["dataset", "comparison", "score"], ascending=[True, True, False], kind="stable"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, capability_rows, model_rows, where
+from zooalign.results.frames import CONTROL_MARK, INTERVENTION_MARK, capability_rows, imported_note, model_rows, where
 from zooalign.results.markdown import with_error
 from zooalign.results.means import OTHER, ShownAlignment, mean_over, partners, scores, select, trained
 from zooalign.results.publishing import Column, Shown, Table
@@ -39,6 +39,7 @@ _NOTES = (
 def table(findings: Findings) -> Table:
     """Return the capabilities of every model beside its mean alignment with each modality."""
     options, capability = findings.shown, findings.capability
+    names = {row.id: row.shown for row in model_rows(findings.models)}
     failed = {m.id: findings.sweep.failed_with(m.id) for m in findings.sweep.models}
     frame = rows(findings.alignment, capability, findings.models, options, failed)
     units = {r.capability: (r.unit, r.higher_is_better) for r in capability_rows(capability)}
@@ -46,8 +47,8 @@ def table(findings: Findings) -> Table:
         "Capability and alignment of every model",
         frame,
         list(_columns(units, options.datasets)),
-        list(_shown(units, options.datasets)),
-        [*_NOTES, *_who(findings), *_left_out(findings)],
+        list(_shown(units, options.datasets, names)),
+        [*_NOTES, *imported_note(findings.models), *_who(findings), *_left_out(findings)],
         section=lambda row: f"{row['modality'].capitalize()} models",
     )
 
@@ -215,8 +216,10 @@ def _columns(units: Mapping[str, tuple[str, bool]], datasets: Sequence[str]) -> 
     yield Column("reason", "what is missing, and why")
 
 
-def _shown(units: Mapping[str, tuple[str, bool]], datasets: Sequence[str]) -> Iterator[Shown]:
-    yield Shown("model", lambda row: row["id"] + _mark(row))
+def _shown(
+    units: Mapping[str, tuple[str, bool]], datasets: Sequence[str], names: Mapping[str, str]
+) -> Iterator[Shown]:
+    yield Shown("model", lambda row: names[row["id"]])
     yield Shown("family", "family")
     yield Shown(
         "objective", lambda row: row["objective"] + (f" ({row['intervention']})" if row["intervention"] else "")
@@ -231,10 +234,6 @@ def _shown(units: Mapping[str, tuple[str, bool]], datasets: Sequence[str]) -> It
         yield Shown(f"{dataset}: rank", f"{dataset}_rank")
         yield Shown(f"{dataset}: with the same modality", f"{dataset}_within")
     yield Shown("missing", "reason")
-
-
-def _mark(row: Mapping[str, Any]) -> str:
-    return f" {CONTROL_MARK}" if row["control"] else f" {INTERVENTION_MARK}" if row["intervention"] else ""
 
 
 def _who(findings: Findings) -> Iterator[str]:

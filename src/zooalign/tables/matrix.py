@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zooalign import metrics
-from zooalign.results.frames import model_rows, where
+from zooalign.results.frames import imported_note, model_rows, where
 from zooalign.results.markdown import short
 from zooalign.results.matrix import wide
 from zooalign.results.publishing import Column, Shown, Table
@@ -39,7 +39,7 @@ def table(findings: Findings) -> Table:
     """Return the matrix of every dataset, metric and k; people see those of the headline."""
     frame, columns = wide(findings)
     label = metrics.label(findings.metric, findings.k or None)
-    marks = {row.id: row.mark for row in model_rows(findings.models)}
+    names = {row.id: row.shown for row in model_rows(findings.models)}
     numbers = {model: str(place) for place, model in enumerate(columns, 1)}
     return Table(
         "Alignment of every model with every other",
@@ -47,10 +47,10 @@ def table(findings: Findings) -> Table:
         [*_ABOUT, *(Column(name, f"score with {m}", "unit of the metric") for m, name in columns.items())],
         (
             Shown("", lambda row: numbers[row["model"]]),
-            Shown("model", lambda row: row["model"] + marks[row["model"]]),
+            Shown("model", lambda row: names[row["model"]]),
             *(Shown(numbers[m], lambda row, name=name: short(row[name])) for m, name in columns.items()),
         ),
-        _NOTES,
+        [*_NOTES, *imported_note(findings.models)],
         section=lambda row: f"{label} on {row['dataset']} ({row['n']:,} samples)",
         rows_shown=where(where(frame, "metric", findings.metric), "k", findings.k),
     )

@@ -78,7 +78,7 @@ def _by_model(found: Iterable[tuple[str, Neighbour]]) -> pd.DataFrame:
         key = dataset, model.modality != "vision", bool(model.control), model.intervention != "", model.id
         section = f"{model.modality.capitalize()} models on {dataset}"
         row = rows.setdefault(
-            key, {"section": section, "model": model.id + model.mark, "family": model.family, WITHIN: "", ACROSS: ""}
+            key, {"section": section, "model": model.shown, "family": model.family, WITHIN: "", ACROSS: ""}
         )
         row[one.side] += f"{', ' if row[one.side] else ''}{one.neighbour} {one.score:.3f}"
     columns = ["section", "model", "family", WITHIN, ACROSS]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from zooalign.results.findings import Findings
 
-VERSION = 1
+VERSION = 2
 
 _TOTAL = "(total)"
 _COLUMNS = (
@@ -32,7 +32,7 @@ _COLUMNS = (
     Column("host", "machine that it was made on"),
     Column("time", "when it was made, UTC"),
     Column("digest", "what it was made for"),
-    Column("sha256", "of the published weight file"),
+    Column("sha256", "of the published weight file, or of the file that was imported"),
     Column("revision", "commit that the weights were fetched at"),
     Column("licence", "of the weights or samples"),
 )

@@ -138,7 +138,7 @@ def index(work: Work, dataset: str, model: str, preparation: str = "") -> Verdic
         return _absent(path / "zarr.json", "never indexed", error)
     if expected is None or attributes["digest"] != expected:
         return Verdict("stale", "the features, the preparation or VERSION of a module that indexes changed")
-    settings = work.sweep.index_settings(preparation)
+    settings = work.sweep.index_settings_of(*place)
     if covers(path, expected, settings["k_max"], settings["needs"]):
         return DONE
     return Verdict("stale", "it lacks what a metric needs, or was edited or cut off")

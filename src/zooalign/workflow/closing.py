@@ -46,14 +46,18 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
         ]
         for name in columns:
             table.add_column(name.replace("_other", " alignment").replace("_", " "), justify="right")
+        imported = {m.id for m in sweep.models if m.imported}
         for row in rows[:head]:
             mark = " †" if row["control"] == "True" else " ‡" if row["intervention"] else ""
+            mark += " ⇣" if row["id"] in imported else ""
             table.add_row(row["id"] + mark, row["modality"], *(_short(row.get(name, "")) for name in columns))
         console.print(table)
         if any(row["control"] == "True" for row in rows):
             console.print("† random control: never trained, in no mean and in no rank")
         if any(row["intervention"] for row in rows):
             console.print("‡ intervention: a model changed on purpose, in no mean and in no rank")
+        if imported & {row["id"] for row in rows}:
+            console.print("⇣ imported: neighbour lists or features made elsewhere, without weights here")
         if len(rows) > head:
             console.print(f"... and {len(rows) - head} more models in {path}")
         # What applies to a model and is not there; that an encoder has no bits per byte is no news.

@@ -127,12 +127,14 @@ class Status:
     def _row_pairs(self, dataset: str, model: str, lines: dict[str, str]) -> Iterator[State]:
         from zooalign.config.identity import metric_settings
 
-        metrics = {(m["metric"], m["k"]): m for m in metric_settings(self.sweep)}
+        metrics = {(m["metric"], m["k"]): m for m in metric_settings(self.sweep, dataset)}
         scores = self.work.scores(dataset, model)
         for pair in self.work.rows(dataset)[model]:
             sides = [self.item_state(Item("index_features", (dataset, side))) for side in (pair.x, pair.y)]
             blocked = "; ".join(f"{s.kind} of {s.name} {s.state}: {s.reason}" for s in sides if s.state != "done")
             for (name, k), metric in metrics.items():
+                if {pair.x, pair.y} & {*metric.get("without", ())}:
+                    continue
                 title = f"{pair.x} x {pair.y} on {dataset}, {name}{f'@{k}' if k else ''}"
                 recorded = lines.get(f"{pair.x}|{pair.y}|{name}@{k}")
                 if recorded is None:
@@ -160,6 +162,16 @@ def current_owner(path: Path) -> str | None:
     except (OSError, ValueError):  # it has just ended
         return None
     return chain[-1].describe() if silent_s < 2 * chain[-1].timeout_s(0.0) else None
+
+
+def not_imported(sweep: Sweep) -> list[str]:
+    """One line per imported model and dataset: which metrics of the sweep it does not give, and why."""
+    from zooalign.alignment.row import not_given
+    from zooalign.config.identity import metric_settings
+
+    models = [(d, m.id) for d in sweep.datasets() for m in sweep.compared(d) if m.imported]
+    lacking = {(d, name): not_given(name, metric_settings(sweep, d)) for d, name in models}
+    return [f"{name} on {dataset}: no {reasons}" for (dataset, name), reasons in lacking.items() if reasons]
 
 
 def summary(states: list[State]) -> list[tuple[str, Counter[str]]]:

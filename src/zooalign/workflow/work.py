@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from zooalign.alignment.pairs import Pair, all_pairs, assign_pairs
 from zooalign.alignment.table import held_pairs
 from zooalign.config import identity
+from zooalign.config.imported import imported_file
 from zooalign.config.schema import ExtractionConfig
 from zooalign.config.sensitivity import COMPARISON, pooling_of
 from zooalign.config.sweep import Sweep, load_sweep
@@ -101,7 +102,7 @@ class Work:
         self._index = cache(self._index_of)
         self._index_settings = cache(sweep.index_settings)
         self._metrics = cache(partial(identity.metric_settings, sweep))
-        self._inferred = cache(lambda: identity.inference_settings(sweep))
+        self._inferred = cache(partial(identity.inference_settings, sweep))
         self._findings = cache(self._read_findings)
         self._members = cache(self._row_members)
         self._contents: dict[str, str | None] = {}
@@ -272,7 +273,9 @@ class Work:
 
     def features_digest(self, dataset: str, model: str, preparation: str = "") -> str | None:
         """Digest that a model's features must have; None while the dataset is not built."""
-        content = self.content_digest(dataset)
+        content, file = self.content_digest(dataset), imported_file(self.sweep.model(model), dataset)
+        if content and file is not None:
+            return identity.imported_digest(file.sha256, content)
         return content and self._features(model, content, self._pooling(model, preparation))
 
     def _features_of(self, model: str, content: str, pooling: str) -> str:
@@ -310,7 +313,9 @@ class Work:
         known = self._index_digests(dataset, model, preparation)
         if known is None:
             return None
-        return identity.score_digests(self.rows(dataset, preparation)[model], self._metrics(preparation), known)
+        return identity.score_digests(
+            self.rows(dataset, preparation)[model], self._metrics(dataset, preparation), known
+        )
 
     def inferences(self, dataset: str, model: str) -> dict[tuple[Pair, str, int], str] | None:
         """Digest of the null and interval of every score of a row that gets one; None as for scores."""
@@ -318,7 +323,7 @@ class Work:
         if known is None:
             return None
         settings = self.sweep.config.inference.model_dump()
-        return identity.inference_digests(self.rows(dataset)[model], self._inferred(), settings, known)
+        return identity.inference_digests(self.rows(dataset)[model], self._inferred(dataset), settings, known)
 
     def _index_digests(self, dataset: str, model: str, preparation: str = "") -> dict[str, str] | None:
         """Digests of the indexes that a row is made from; None while the dataset is not built."""

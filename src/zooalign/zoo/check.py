@@ -90,6 +90,8 @@ def _differences(spec: ModelSpec, facts: Facts) -> list[str]:
 
 def _why_not(spec: ModelSpec) -> str:
     options = spec.options
+    if spec.imported:
+        return "its results were imported without weights"
     if options.get("hub_id"):
         return "the row has no `architecture`, and the hub is not asked: `zooalign zoo add` writes one"
     where = next((key for key in ("weights", "folder", "gguf") if options.get(key)), "")

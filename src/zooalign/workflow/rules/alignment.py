@@ -44,7 +44,7 @@ class AlignRow(Rule):
             "model": model,
             "dataset": dataset,
             "pairs": work.rows(dataset, *preparation)[model],
-            "metrics": metric_settings(work.sweep, *preparation),
+            "metrics": metric_settings(work.sweep, dataset, *preparation),
             **work.common(self.name, parts),
         }
 
@@ -105,7 +105,7 @@ class InferRow(Rule):
             "model": parts[1],
             "dataset": parts[0],
             "pairs": work.rows(parts[0])[parts[1]],
-            "metrics": inference_settings(work.sweep),
+            "metrics": inference_settings(work.sweep, parts[0]),
             "inference": work.sweep.config.inference.model_dump(),
             **work.common(self.name, parts),
         }

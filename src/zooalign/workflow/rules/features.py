@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zooalign.config.imported import imported_file
 from zooalign.planning import costs
 from zooalign.registry import plugin
 from zooalign.workflow import checks, disk
@@ -55,26 +56,30 @@ class ExtractFeatures(Rule):
     files_written, whole_folder, decodes_images = 8, True, True
 
     def parts(self, work: Work) -> list[Parts]:
+        compared = [place for place in work.compared() if not _gives_lists(work, *place)]
         probed = [
             (row.dataset, m.id)
             for row in work.sweep.config.capabilities
             if plugin("capability", row.kind, "capability").NEEDS == "features"
             for m in work.sweep.measured(row)
         ]
-        return sorted({*work.compared(), *probed})
+        return sorted({*compared, *probed})
 
     def files(self, layout: Layout, *parts: str) -> list[Path]:
         return [layout.features(*parts) / "zarr.json"]
 
     def needs(self, work: Work, *parts: str) -> Needs:
-        return [("build_dataset", parts[:1]), ("fetch_weights", (work.sweep.model(parts[1]).weights,))]
+        spec, dataset = work.sweep.model(parts[1]), ("build_dataset", parts[:1])
+        return [dataset] if spec.imported else [dataset, ("fetch_weights", (spec.weights,))]
 
     def check(self, work: Work, *parts: str) -> Verdict:
         return checks.features(work, *parts)
 
     def settings(self, work: Work, *parts: str) -> dict[str, Any]:
+        if (spec := work.sweep.model(parts[1])).imported:
+            return {"spec": spec, **work.common(self.name, parts)}
         return {
-            "spec": work.sweep.model(parts[1]),
+            "spec": spec,
             "settings": work.extraction(self.name, parts),
             "poolings": work.sweep.further_poolings(parts[0], work.sweep.model(parts[1])),
             "scratch": work.sweep.config.jobs.scratch,
@@ -83,8 +88,13 @@ class ExtractFeatures(Rule):
 
     def run(self, work: Work, parts: Parts, report: Report) -> None:
         from zooalign.features.extract import extract_features
+        from zooalign.sharing.features import store_features
 
         dataset, model = parts
+        if work.sweep.model(model).imported:
+            store_features(dataset_folder=work.layout.dataset(dataset), path=work.layout.features(*parts),
+                           report=report, **self.settings(work, *parts))  # fmt: skip
+            return
         extract_features(
             weights_folder=work.layout.weights(work.sweep.model(model).weights),
             dataset_folder=work.layout.dataset(dataset),
@@ -99,9 +109,11 @@ class ExtractFeatures(Rule):
         return [layout.features(*parts), staging_folder(layout.features(*parts))]
 
     def runs_model(self, sweep: Sweep, parts: Parts) -> bool:
-        return True
+        return not sweep.model(parts[1]).imported
 
     def estimate(self, sweep: Sweep, parts: Parts, gpu: bool) -> tuple[float, float]:
+        if sweep.model(parts[1]).imported:
+            return costs.imported_features(sweep, *parts)
         return costs.extraction(sweep, parts[0], parts[1], gpu)
 
     def written(self, work: Work, *parts: str) -> float:
@@ -122,18 +134,26 @@ class IndexFeatures(Rule):
         return [layout.index(*place(parts)) / "zarr.json"]
 
     def needs(self, work: Work, *parts: str) -> Needs:
-        del work
-        return [("extract_features", parts[-2:])]
+        dataset, model = parts[-2:]
+        return [
+            ("build_dataset", (dataset,)) if _gives_lists(work, dataset, model) else ("extract_features", parts[-2:])
+        ]
 
     def check(self, work: Work, *parts: str) -> Verdict:
         return checks.index(work, *place(parts))
 
     def settings(self, work: Work, *parts: str) -> dict[str, Any]:
-        return {**work.sweep.index_settings(*parts[:-2]), **work.common(self.name, parts)}
+        lists = {"spec": work.sweep.model(parts[-1])} if _gives_lists(work, *parts[-2:]) else {}
+        return {**work.sweep.index_settings_of(*place(parts)), **lists, **work.common(self.name, parts)}
 
     def run(self, work: Work, parts: Parts, report: Report) -> None:
         from zooalign.indexes.from_features import index_features
+        from zooalign.sharing.lists import index_lists
 
+        if _gives_lists(work, *parts[-2:]):
+            folder, path = work.layout.dataset(parts[-2]), work.layout.index(*place(parts))
+            index_lists(dataset_folder=folder, path=path, report=report, **self.settings(work, *parts))
+            return
         paths = {"store_path": work.store(*place(parts)), "path": work.layout.index(*place(parts))}
         index_features(**paths, report=report, **self.settings(work, *parts))
 
@@ -142,8 +162,17 @@ class IndexFeatures(Rule):
 
     def written(self, work: Work, *parts: str) -> float:
         dataset, model, *preparation = place(parts)
-        n, settings = costs.n_samples(work.sweep.dataset(dataset)), work.sweep.index_settings(*preparation)
+        n, settings = (
+            costs.n_samples(work.sweep.dataset(dataset)),
+            work.sweep.index_settings_of(dataset, model, *preparation),
+        )
         return costs.index_bytes(work.sweep.model(model), n, settings["needs"], settings["k_max"])
+
+
+def _gives_lists(work: Work, dataset: str, model: str) -> bool:
+    """Whether neighbour lists were imported for a model, so that there are no features to index."""
+    file = imported_file(work.sweep.model(model), dataset)
+    return file is not None and file.is_lists
 
 
 class RemoveWeights(Rule):
