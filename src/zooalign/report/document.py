@@ -86,6 +86,7 @@ def _model(spec: ModelSpec) -> dict[str, Any]:
         "family": spec.family,
         "objective": spec.objective,
         "control": spec.control,
+        "imported": spec.imported,
         "intervention": str(spec.intervention or ""),
         "parameters": spec.parameters,
         "released": spec.released,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from zooalign import metrics
 from zooalign.report.packing import number, numbers
@@ -36,7 +36,8 @@ def score_blocks(findings: Findings) -> list[dict[str, Any]]:
     place = {spec.id: i for i, spec in enumerate(findings.sweep.models)}
     frame = findings.alignment.merge(findings.inference[[*KEY, *_INFERRED]], how="left", on=KEY)
     blocks: list[dict[str, Any]] = []
-    for (dataset, comparison, metric, k), rows in frame.sort_values(KEY, kind="stable").groupby(KEY[:4], sort=True):
+    groups = cast("Any", frame.sort_values(by=KEY, kind="stable").groupby(KEY[:4], sort=True))
+    for (dataset, comparison, metric, k), rows in groups:
         blocks.append(
             {
                 "dataset": dataset,
@@ -51,7 +52,7 @@ def score_blocks(findings: Findings) -> list[dict[str, Any]]:
                 "y": [place[name] for name in rows["model_y"]],
                 "layer_x": numbers(rows["layer_x"]),
                 "layer_y": numbers(rows["layer_y"]),
-                **{name: numbers(rows[name]) for name in _SHOWN if rows[name].notna().any()},
+                **{name: numbers(rows[name]) for name in _SHOWN if rows[name].notna().to_numpy().any()},
             }
         )
     return blocks
@@ -72,7 +73,8 @@ def means(findings: Findings) -> Iterator[dict[str, Any]]:
 
     "values" holds the models whose mean is over every partner, by id; others would be means over something else.
     """
-    known = findings.alignment[["dataset", "metric", "k"]].drop_duplicates().sort_values(["dataset", "metric", "k"])
+    columns = ["dataset", "metric", "k"]
+    known = cast("pd.DataFrame", findings.alignment[columns]).drop_duplicates().sort_values(by=columns)
     for dataset, metric, k in known.itertuples(index=False, name=None):
         scored = pair_scores(select(findings.alignment, dataset, metric, k))
         found: dict[str, dict[str, float | int | None]] = {}

@@ -57,6 +57,10 @@ function layerNames(scores, at) {
   return [layerName(scores.x[at], scores.layer_x[at]), layerName(scores.y[at], scores.layer_y[at])];
 }
 
+function named(model) {
+  return model.id + mark(model) + (model.imported ? " ⇣" : "");
+}
+
 function scoresOf(dataset, metric, k, comparison) {
   return allScores.filter(
     (s) => s.dataset === dataset && (metric === undefined || (s.metric === metric && s.k === k)) &&

@@ -43,7 +43,7 @@ function address(page, query = {}) {
 }
 
 function modelLink(model) {
-  return h("a", { href: address("model", { id: model.id }) }, model.id + mark(model));
+  return h("a", { href: address("model", { id: model.id }) }, named(model));
 }
 
 function pairLink(dataset, x, y, said) {
@@ -56,4 +56,5 @@ function save(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-const MARKS = "† random control: never trained. ‡ intervention: a model changed on purpose. Neither is in a mean.";
+const MARKS = "† random control: never trained. ‡ intervention: a model changed on purpose. Neither is in a mean." +
+  (models.some((m) => m.imported) ? " ⇣ imported: made elsewhere, without weights here." : "");

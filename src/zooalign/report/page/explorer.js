@@ -91,7 +91,7 @@ function pointsOf(chosen) {
     .filter((model) => !population || population.models.includes(model.id))
     .map((model) => ({ model, x: x(model), y: y(model) }))
     .filter((p) => p.x !== null && p.y !== null)
-    .map((p) => ({ ...p, said: `${p.model.id}${mark(p.model)}\n${nameOf(chosen.x)} ${shown(p.x)}\n${nameOf(chosen.y)} ${shown(p.y)}` }));
+    .map((p) => ({ ...p, said: `${named(p.model)}\n${nameOf(chosen.x)} ${shown(p.x)}\n${nameOf(chosen.y)} ${shown(p.y)}` }));
 }
 
 // The trend with its interval where the sweep has one; else a correlation that claims nothing.

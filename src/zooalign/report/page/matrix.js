@@ -81,7 +81,7 @@ function drawMatrix(draw, { dataset, metric, comparison, order, colour: shade })
 
 function ticks(of, more) {
   return {
-    tickvals: of.map((_, i) => i), ticktext: of.map((m) => plain(m.id + mark(m))), tickfont: { size: of.length > 40 ? 8 : 11 },
+    tickvals: of.map((_, i) => i), ticktext: of.map((m) => plain(named(m))), tickfont: { size: of.length > 40 ? 8 : 11 },
     showgrid: false, zeroline: false, ...more,
   };
 }
@@ -133,14 +133,14 @@ function bestPairs(scores) {
   const order = scores.score.map((_, i) => i).filter((i) => scores.score[i] !== null).sort((i, j) => scores.score[j] - scores.score[i]);
   return order.slice(0, 200).map((i) => {
     const [x, y] = [models[scores.x[i]], models[scores.y[i]]];
-    return [pairLink(scores.dataset, x, y, x.id + mark(x)), y.id + mark(y), scores.score[i],
+    return [pairLink(scores.dataset, x, y, named(x)), named(y), scores.score[i],
       interval(of(scores, "low", i), of(scores, "high", i)), of(scores, "calibrated", i), of(scores, "q", i), layerNames(scores, i).join(", ")];
   });
 }
 
 function pairFinder(dataset, x = models[0].id, y = models[models.length - 1].id) {
   const chosen = { x, y };
-  const names = models.map((m) => [m.id, m.id + mark(m)]);
+  const names = models.map((m) => [m.id, named(m)]);
   return h("div", { class: "controls" },
     select("First model", names, x, (value) => { chosen.x = value; }),
     select("Second model", names, y, (value) => { chosen.y = value; }),

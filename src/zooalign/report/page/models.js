@@ -18,7 +18,7 @@ function modelsPage(main) {
 function modelPage(main, query) {
   const model = modelById.get(query.get("id"));
   if (!model) return notFound(main, `There is no model ${query.get("id")}.`);
-  main.append(h("h1", {}, model.id + mark(model)), h("p", { class: "soft" }, `${model.modality}, ${model.family}, ${model.objective}`));
+  main.append(h("h1", {}, named(model)), h("p", { class: "soft" }, `${model.modality}, ${model.family}, ${model.objective}`));
   for (const dataset of report.datasets) nearest(main, model, dataset.id);
   const own = report.values.filter((v) => v.model === model.id);
   main.append(h("h2", {}, "Capabilities"), own.length
@@ -46,7 +46,7 @@ function nearest(main, model, dataset) {
     const own = near.filter((one) => one.other.modality === modality).slice(0, 10);
     if (own.length) {
       columns.append(h("div", {}, h("h3", {}, `${modality} models`), table(`Nearest ${modality} models`, ["model", "score", "interval", "calibrated"],
-        own.map((one) => [pairLink(dataset, model, one.other, one.other.id + mark(one.other)), one.score, interval(one.low, one.high), one.calibrated]))));
+        own.map((one) => [pairLink(dataset, model, one.other, named(one.other)), one.score, interval(one.low, one.high), one.calibrated]))));
     }
   }
   main.append(near.length ? columns : h("p", {}, "It has no scores on this dataset."));

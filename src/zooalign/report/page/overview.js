@@ -19,7 +19,7 @@ function headlinePoints(dataset, capability) {
     const value = values.get(model.id);
     return {
       model, x: value.value, y: means[model.id], error: value.standard_error,
-      said: `${model.id}${mark(model)}\n${capability.id} ${shown(value.value)} ${capability.unit}\n${label} ${shown(means[model.id])}`,
+      said: `${named(model)}\n${capability.id} ${shown(value.value)} ${capability.unit}\n${label} ${shown(means[model.id])}`,
     };
   });
 }

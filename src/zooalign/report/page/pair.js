@@ -6,7 +6,7 @@ async function pairPage(main, query) {
     main.append(h("h1", {}, "A pair of models"), pairFinder(dataset));
     return;
   }
-  main.append(h("h1", {}, `${first.id + mark(first)} and ${second.id + mark(second)}`), pairFinder(dataset, first.id, second.id),
+  main.append(h("h1", {}, `${named(first)} and ${named(second)}`), pairFinder(dataset, first.id, second.id),
     h("p", {}, "Their pages: ", modelLink(first), ", ", modelLink(second), `. Dataset: ${dataset}.`));
   const all = scoresOf(dataset).filter((s) => placeOf(s, first.place, second.place) >= 0);
   if (!all.length) {
