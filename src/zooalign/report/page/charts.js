@@ -1,6 +1,8 @@
 // Charts, all drawn by Plotly; colours that colour-blind readers tell apart (Okabe and Ito).
 const PALETTE = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6bb1", "#7f7f7f", "#a6761d", "#b2df8a"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "x"];
+// More names than this would cover each other.
+const MOST_NAMED = 14;
 const drawn = new Map();
 
 function colour(name) {
@@ -68,11 +70,19 @@ function forgetCharts() {
 
 // Traces of a scatter, one per group; every point knows its model.
 function groupsOf(points, group) {
-  const names = [...new Set(points.map(group))].sort();
+  const place = (name) => KINDS.indexOf(name);
+  const names = [...new Set(points.map(group))].sort((a, b) => place(a) - place(b) || (a < b ? -1 : 1));
+  const named = points.length <= MOST_NAMED && innerWidth > 700;
+  // A name is on the side away from the nearest point.
+  const away = (p) => {
+    const [near] = points.filter((q) => q !== p).sort((a, b) => Math.abs(a.x - p.x) - Math.abs(b.x - p.x));
+    return near && near.y > p.y ? "bottom center" : "top center";
+  };
   return names.map((name, i) => {
     const own = points.filter((point) => group(point) === name);
     return {
-      type: "scatter", mode: "markers", name: plain(name),
+      type: "scatter", mode: named ? "markers+text" : "markers", name: plain(name),
+      text: own.map((p) => plain(p.model.id)), textposition: own.map(away), textfont: { size: 11 }, cliponaxis: false,
       x: own.map((p) => p.x), y: own.map((p) => p.y), customdata: own.map((p) => p.model.id),
       error_x: own.some((p) => p.error) ? { type: "data", array: own.map((p) => p.error ?? 0), thickness: 1, width: 2 } : undefined,
       hovertext: own.map((p) => lines(p.said)), hoverinfo: "text",

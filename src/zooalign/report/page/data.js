@@ -100,7 +100,7 @@ function intervalName() {
 }
 
 function interval(low, high) {
-  return low === null || high === null ? "" : `${shown(low)} to ${shown(high)}`;
+  return low === null || high === null ? "" : `${shown(low)}\u00a0to\u00a0${shown(high)}`;
 }
 
 // Rank correlation of what is measured on both sides, equal values share the mean of their ranks.

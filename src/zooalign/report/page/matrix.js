@@ -138,7 +138,7 @@ function bestPairs(scores) {
   });
 }
 
-function pairFinder(dataset, x = models[0].id, y = models[models.length - 1].id) {
+function pairFinder(dataset, x = models[0].id, y = (models.find((m) => m.modality !== models[0].modality) ?? models[models.length - 1]).id) {
   const chosen = { x, y };
   const names = models.map((m) => [m.id, named(m)]);
   return h("div", { class: "controls" },

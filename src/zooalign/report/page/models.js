@@ -25,7 +25,7 @@ function modelPage(main, query) {
     ? table("Capabilities", ["capability", "value", "standard error", "n", "source"], own.map((v) => [v.capability, v.reason ? `none: ${v.reason}` : v.value, v.standard_error, v.n, v.source]))
     : h("p", {}, "No capability of this model was measured."));
   main.append(h("h2", {}, "Its row in the zoo"), list(Object.entries(model.row).map(([key, value]) => [key, typeof value === "object" ? JSON.stringify(value) : String(value)])));
-  const made = report.provenance.filter((one) => one.model === model.id || one.model === model.row.variant_of);
+  const made = report.provenance.filter((one) => one.model && [model.id, model.row.variant_of].includes(one.model));
   main.append(h("h2", {}, "What made its artefacts"), table("Provenance", ["rule", "of", "seconds", "MB", "time", "versions", "digest or SHA-256"],
     made.map((one) => [one.rule, one.dataset ?? one.capability ?? "", one.seconds, one.n_bytes ? `${(one.n_bytes / 1e6).toFixed(1)}` : "", one.time, one.versions, (one.digest ?? one.sha256 ?? "").slice(0, 16)])));
 }

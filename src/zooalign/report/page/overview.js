@@ -24,8 +24,9 @@ function headlinePoints(dataset, capability) {
   });
 }
 
+const KINDS = ["released models", "interventions ‡", "random controls †"];
 function kindOf(model) {
-  return model.control ? "random controls †" : model.intervention ? "interventions ‡" : "released models";
+  return KINDS[model.control ? 2 : model.intervention ? 1 : 0];
 }
 
 function overview(main) {

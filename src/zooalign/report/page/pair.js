@@ -92,7 +92,7 @@ async function pairSamples(main, dataset, first, second) {
     return;
   }
   const { metric, k } = report.headline;
-  const said = (term) => (metric === "mutual_knn" ? `${Math.round(term * k)} of ${k} neighbours shared` : `adds ${shown(term)}`);
+  const said = (term) => (metric === "mutual_knn" ? `${Math.round(term * k)} of ${k} neighbours in common` : `adds ${shown(term)}`);
   const of = (places, terms) => h("ul", { class: "samples" }, places.map((i, at) => h("li", {}, picture(samples, i),
     h("div", {}, samples.texts[i] ?? ""), h("div", { class: "soft" }, samples.ids[i]), h("div", { class: "soft" }, said(terms[at])))));
   main.append(h("h3", {}, "They agree most"), of(found.most, found.most_terms),

@@ -9,7 +9,7 @@ function sensitivityPage(main) {
   for (const one of report.sensitivity) {
     const title = `${one.modality[0].toUpperCase()}${one.modality.slice(1)} models on ${one.dataset}`;
     main.append(h("h2", {}, title), h("div", { class: "answer" }, h("p", {}, `${one.sentence}.`)));
-    const cells = [{ title: "the sweep's own settings", places: one.default, tau: 1, n: one.default.length }, ...one.cells];
+    const cells = [{ title: "the sweep", places: one.default, tau: 1, n: one.default.length }, ...one.cells];
     const order = one.default.map(([model]) => model);
     const { figure, draw } = chart(`Rank of ${one.modality} models in every cell`, "A line is a model: its rank by mean alignment under each choice of settings. Lines that do not cross keep their order.", `sensitivity_${one.dataset}_${one.modality}`);
     main.append(figure);
@@ -21,8 +21,9 @@ function sensitivityPage(main) {
         hovertext: cells.map((cell, c) => plain(`${model}, ${cell.title}: rank ${ranks[c] ?? "none"}`)), hoverinfo: "text",
       };
     }), {
-      height: Math.max(320, 18 * order.length + 220), showlegend: order.length <= 20,
-      xaxis: { tickvals: cells.map((_, c) => c), ticktext: cells.map((cell) => plain(cell.title)), tickangle: -20 },
+      height: Math.max(340, 18 * order.length + 240), showlegend: order.length <= 20, legend: { orientation: "h", y: -0.3 },
+      narrowest: 90 * cells.length,
+      xaxis: { tickvals: cells.map((_, c) => c), ticktext: cells.map((cell) => lines(cell.title.length > 16 ? cell.title.replaceAll(" = ", " =\n") : cell.title)), tickangle: 0 },
       yaxis: { title: { text: "rank" }, autorange: "reversed", dtick: order.length > 20 ? 5 : 1 },
     }, {
       headings: ["settings", "tau", "models", "the same by theory as", "order, best first"],
