@@ -56,7 +56,7 @@ class Browser:
         """Open a page of a report from disk, afresh, and wait until it is drawn."""
         self.driver.get("about:blank")
         self.driver.get(f"{file.as_uri()}#/{page}")
-        self.wait("return document.documentElement.dataset.ready === 'true'")
+        self.wait("return Boolean(document.documentElement.dataset.ready)")
 
     def run(self, script: str, *arguments: Any) -> Any:
         """What a script of the test returns."""

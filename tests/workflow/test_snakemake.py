@@ -76,7 +76,15 @@ def test_the_linter_finds_nothing(finished):
 def test_the_report_has_tables_and_figures_under_their_names(sweep):
     sweep.snakemake("--report", "report.html")
     text = (sweep.folder / "report.html").read_text()
-    for word in ("alignment.csv", "capability_alignment.md", "heat_map_synthetic.svg", "Tables", "Figures"):
+    for word in (
+        "alignment.csv",
+        "capability_alignment.md",
+        "heat_map_synthetic.svg",
+        "results/report.html",
+        "Tables",
+        "Figures",
+        "Report",
+    ):
         assert word in text
 
 
