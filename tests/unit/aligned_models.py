@@ -100,7 +100,7 @@ def findings(
         )
         paths.append(path)
     specs = [
-        SimpleNamespace(id=name, modality=modality, family=family, causal=family == "gpt",
+        SimpleNamespace(id=name, modality=modality, family=family, causal=family == "gpt", imported=False,
                         objective="random" if family == "random" else "supervised", control=family == "random",
                         intervention=CHANGED.get(name))
         for name, (modality, family, _) in MODELS.items() if name in models
