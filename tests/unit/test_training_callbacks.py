@@ -13,10 +13,11 @@ from tests.unit.tiny_training import extracted, make_model, make_shapes, tokeniz
 from zooalign.errors import ConfigError, MetricError
 from zooalign.training import AlignmentProbe, LightningAlignment, TextFeatures, TrainerAlignment
 
-# Lightning's advice for trainings larger than these.
+# Lightning's advice for other trainings than these: larger ones, on a GPU, on SLURM.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers"),
     pytest.mark.filterwarnings("ignore:GPU available but not used"),
+    pytest.mark.filterwarnings("ignore:The `srun` command is available"),
 ]
 KEY = "alignment/other/mutual_knn@10"
 
