@@ -18,7 +18,7 @@ def opened(sweep):
 def test_a_cell_runs_its_own_index_and_row_jobs(sweep):
     sweep.config["sensitivity"] = {"k": [3, 5], "similarity": ["euclidean"], "precision": ["bfloat16"]}
     # k = 5 is in the sweep's own rows; k = 3 needs rows, but no index.
-    assert sweep.due() == {"index_prepared": 8, "align_prepared": 12}
+    assert sweep.due() == {"index_prepared": 8, "align_prepared": 12, "make_report": 1}
     sweep.snakemake()
     assert sweep.due() == {}
     work = opened(sweep)
@@ -42,13 +42,13 @@ def test_a_cell_runs_its_own_index_and_row_jobs(sweep):
     found = follow(own, frames, work.sweep.cells, findings.models, "synthetic", "language")
     assert found.worst is None
     assert found.sentence.startswith("no tau: fewer than 4 models")
-    # Settings that leave go without a trace in what stays.
+    # Settings that leave go without a trace in what stays; the report shows those that are asked for.
     sweep.config["sensitivity"]["similarity"] = []
-    assert sweep.due() == {}
+    assert sweep.due() == {"make_report": 1}
     (sweep.folder / "results/sensitivity/precision-bfloat16/indexes/synthetic/vit_a.zarr/zarr.json").unlink()
     due = sweep.due()
     assert due.pop("index_prepared") == 1
-    assert set(due) == {"align_prepared"}
+    assert set(due) == {"align_prepared", "make_report"}
 
 
 def test_a_pooling_asked_for_later_is_extracted_in_one_more_pass(sweep):
