@@ -166,6 +166,7 @@ def test_a_configuration_on_the_command_line_replaces_the_default_one(sweep):
     assert planned(sweep, "--configfile", "other/mine.yaml") == {
         "align_row": 3,
         **TABLES,
+        "make_report": 1,
     }  # fmt: skip  (the fourth row holds no pair)
     assert "fetch_weights" not in planned(sweep, "--config", 'models=["vit_a", "wordllama"]')
 
