@@ -2,5 +2,5 @@
 
 It may import results, metrics, indexes and all that these may; only the workflow imports it.
 It gives `build.make_report`. `document`, `scores`, `maps` and `samples` say what is in the file;
-`page` puts data, Plotly and the files of `page/` together.
+`page` puts data, Plotly and the files of `web/` together.
 """

@@ -12,7 +12,7 @@ from zooalign.report.packing import packed
 
 VERSION = 1  # part of the digest of what this module determines
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "web"
 # Put together in this order; a file may use what stands in one before it.
 SCRIPTS = (
     "data.js", "elements.js", "charts.js", "overview.js", "matrix.js", "explorer.js", "models.js", "pair.js",
