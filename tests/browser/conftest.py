@@ -84,6 +84,8 @@ def found_in(folder, scores=SCORES):
     capabilities = {
         "bits_per_byte": {"gpt": 1.0, "gpt_noise": 2.0, "noise_l": 3.0},
         "digits": {"cnn": 0.7, "vit": 0.8, "noise_v": 0.4},
+        # Lower is better, and better models are aligned more.
+        "both_bits": {"vit": 1.0, "bert": 2.0, "gpt": 3.0, "cnn": 4.0, "gpt_noise": 5.0},
     }
     write_pictures(folder / "datasets" / "pictures")
     return findings(folder, models=models, lines=lines, capabilities=capabilities)

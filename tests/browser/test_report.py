@@ -90,6 +90,13 @@ def test_choices_change_what_the_explorer_shows(browser, opened):
     assert set(points(browser)) == {"cnn", "vit"} != set(before)
 
 
+def test_a_correlation_without_an_interval_claims_no_trend_and_turns_what_is_better_lower(browser, opened):
+    opened("explorer?k=5&x=capability both_bits")
+    said = browser.run("return document.querySelector('[aria-live]').textContent")
+    assert said.startswith("Spearman +1.00 of the values as drawn, 5 models of 4 families")
+    assert "it shows no trend" in said
+
+
 def test_a_cell_of_the_matrix_opens_its_pair(browser, opened):
     opened("matrix")
     said = browser.run("return document.querySelector('.chart').data[0].text.flat()")

@@ -60,12 +60,17 @@ function nameOf(axis) {
   return axes().find(([value]) => value === axis)?.[1] ?? axis;
 }
 
+// Whether smaller values are better, and so to the right or up.
+function isReversed(axis) {
+  const capability = report.capabilities.find((c) => axis === `capability ${c.id}`);
+  return Boolean(capability) && !capability.higher_is_better;
+}
+
 function axisOf(axis) {
   const found = { title: { text: plain(nameOf(axis)) } };
   if (axis === "parameters") return { ...found, type: "log" };
   if (axis === "released") return { ...found, type: "date" };
-  const capability = report.capabilities.find((c) => axis === `capability ${c.id}`);
-  return capability && !capability.higher_is_better ? { ...found, autorange: "reversed" } : found;
+  return isReversed(axis) ? { ...found, autorange: "reversed" } : found;
 }
 
 function groupOf(model, by) {
@@ -106,7 +111,8 @@ function inWords(chosen, points) {
     if (trend) return [`${capability}, ${trend.modality} models, population "${name}": ${trend.answer}.`];
   }
   if (axesChosen.includes("released") || counted.length < 4) return [`${points.length} models.`];
-  const rho = spearman(counted.map((p) => p.x), counted.map((p) => p.y));
+  const [turnX, turnY] = axesChosen.map((axis) => (isReversed(axis) ? -1 : 1));
+  const rho = spearman(counted.map((p) => turnX * p.x), counted.map((p) => turnY * p.y));
   if (rho === null) return [`${points.length} models; one side does not vary.`];
   const families = new Set(counted.map((p) => p.model.family)).size;
   const sign = rho < 0 ? "−" : "+";

@@ -66,7 +66,7 @@ function drawMatrix(draw, { dataset, metric, comparison, order, colour: shade })
   draw([{
     type: "heatmap", z, text: said, hoverinfo: "text", colorscale: "Viridis", xgap: 0.5, ygap: 0.5,
     x: columns.map((_, i) => i), y: rows.map((_, i) => i), zmin: Math.min(0, ...known),
-    colorbar: { thickness: 12, title: { text: plain(shade === "score" ? scores.label : "calibrated"), side: "right" } },
+    colorbar: { thickness: 12, len: 160, lenmode: "pixels", y: 1, yanchor: "top", title: { text: plain(shade === "score" ? scores.label : "calibrated"), side: "right" } },
   }], {
     height: Math.max(300, 15 * rows.length + 170), narrowest: Math.max(320, 13 * columns.length + 260),
     xaxis: ticks(columns, { tickangle: -60 }), yaxis: ticks(rows, { autorange: "reversed" }),
