@@ -1,4 +1,4 @@
-"""Time every table and figure of a synthetic sweep of the paper's size, a process each, with its peak memory.
+"""Time every table, figure and the report of a synthetic sweep of the paper's size, a process each, with its memory.
 
     python benchmarks/result_rules.py [--folder DIR] [--vision 78] [--language 75] [--only NAME ...] [--json FILE]
 
@@ -41,6 +41,7 @@ from zooalign.data.writing import write_samples
 from zooalign.layout import Layout
 from zooalign.provenance import file_sha256
 from zooalign.registry import plugin, plugin_names
+from zooalign.report.build import make_report
 from zooalign.results.findings import make_result
 from zooalign.results.publishing import SUFFIXES
 from zooalign.storage.atomic import write_json
@@ -166,13 +167,17 @@ def write_dataset(of: Sweep) -> None:
 
 
 def make(of: Sweep, kind: str, name: str, folder: Path) -> None:
-    """Make one table or figure as its job does, then print seconds and peak memory of this process as JSON."""
+    """Make one table, figure or the report as its job does, then print its seconds and peak memory as JSON."""
     layout = Layout(Path(of.config.results))
     rows = sorted(layout.row(DATASET, "x").parent.glob("[!.]*.parquet"))
     records = sorted((layout.results / "capability").glob("*/*.json"))
     suffixes = SUFFIXES if kind == "tables" else FIGURE_SUFFIXES
     begin = time.perf_counter()
-    make_result(of, kind, name, rows, records, [folder / f"{name}{s}" for s in suffixes], _quiet, DATASET)
+    if kind == "report":
+        tables = sorted((layout.results / "tables").glob("*.*"))
+        make_report(of, rows, records, (), (), tables, [layout.report()], _quiet)
+    else:
+        make_result(of, kind, name, rows, records, [folder / f"{name}{s}" for s in suffixes], _quiet, DATASET)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({"seconds": time.perf_counter() - begin, "gib": peak}))
 
@@ -203,8 +208,9 @@ def main() -> None:
             print(f"{len(lines)} rows and {len(records)} records written in {seconds:.0f} s", file=sys.stderr)
         found: dict[str, dict[str, float]] = {}
         print(f"{'':28}{'s':>8}{'GiB':>8}")
-        for kind in ("tables", "figures"):
-            for name in plugin_names(kind):
+        # The report holds the tables that were made before it.
+        for kind in ("tables", "figures", "report"):
+            for name in ["report"] if kind == "report" else plugin_names(kind):
                 if options.only and name not in options.only:
                     continue
                 command = [sys.executable, __file__, "--folder", str(folder), "--vision", str(options.vision),
