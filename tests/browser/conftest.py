@@ -72,7 +72,10 @@ def found_in(folder, scores=SCORES):
     scores = {**scores, ("cnn", "gpt_noise"): 0.08, ("vit", "gpt_noise"): 0.2, ("gpt", "gpt_noise"): 0.9}
     models = (*MODELS, CHANGED)
     lines = lines_of(
-        scores, settings=(("mutual_knn", 5), ("mutual_knn", 10), ("cka", 0)), models=models, shape=(3, 4)
+        scores,
+        settings=(("mutual_knn", 5), ("mutual_knn", 10), ("cka", 0), ("cycle_knn", 10)),
+        models=models,
+        shape=(3, 4),
     )
     for i, line in enumerate(lines):
         line["n"] = N

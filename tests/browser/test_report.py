@@ -53,7 +53,9 @@ def points(browser):
 def test_every_page_opens_from_disk_and_nothing_leaves_the_file(browser, opened, report_file, page):
     opened(page)
     assert browser.run("return document.querySelectorAll('main h1').length") == 1
-    assert browser.requests() <= {report_file.as_uri(), "about:blank"}
+    asked = browser.requests()
+    assert report_file.as_uri() in asked
+    assert asked <= {report_file.as_uri(), "about:blank"}
 
 
 @pytest.mark.parametrize("page", CHARTS)
@@ -111,6 +113,45 @@ def test_a_cell_of_the_matrix_opens_its_pair(browser, opened):
     assert sorted(re.sub("[†‡ ]", "", shown).split("and")) == sorted(first.split(", "))
 
 
+def test_a_square_of_a_directed_metric_is_not_mirrored(browser, opened):
+    for metric, other in (("cycle_knn@10", None), ("mutual_knn@10", 0.6)):
+        opened(f"matrix?metric={metric}&comparison=vision-vision&order=name")
+        z = browser.run("return document.querySelector('.chart').data[0].z")
+        # cnn, noise_v, vit: the rows hold (cnn, vit) = 0.6, and nothing of (vit, cnn).
+        assert [z[0][2], z[2][0]] == [0.6, other]
+
+
+def test_a_matrix_without_calibrated_scores_says_so(browser, opened):
+    opened("matrix?metric=cka@0&colour=calibrated")
+    assert "cka has no calibrated score" in browser.run("return document.querySelector('.chart').textContent")
+
+
+@pytest.mark.parametrize(
+    ("page", "said"),
+    [
+        ("matrix?dataset=x&metric=y&comparison=z&order=?&colour=%", "Every pair of models"),
+        ("explorer?x=1&y=2&dataset=3&metric=4&k=five&population=6&partners=7&colour=8", "Explorer"),
+        ("pair?dataset=x&x=cnn&y=gpt", "cnn and gpt"),
+        ("pair?x=<b>&y=gpt", "A pair of models"),
+        ("model?id=<script>", "Not in this report"),
+        ("nowhere", "Not in this report"),
+    ],
+)
+def test_an_address_that_asks_for_what_is_not_there_shows_what_is(browser, opened, page, said):
+    opened(page)
+    assert browser.run("return document.querySelector('h1').textContent") == said
+
+
+def test_pages_that_are_left_at_once_leave_nothing_behind(browser, opened):
+    opened()
+    for page in ("matrix", PAIR, "explorer", PAIR, "models", "methods"):
+        browser.run("location.hash = arguments[0]", f"/{page}")
+    browser.wait("return document.title.startsWith('Methods')")
+    assert browser.run("return [...document.querySelectorAll('h1')].map((h) => h.textContent)") == [
+        "Methods, settings and errata"
+    ]
+
+
 def test_a_pair_shows_its_layer_map_and_samples(browser, opened):
     opened(PAIR)
     z = browser.run("return document.querySelector('.chart').data[0].z")
@@ -161,6 +202,7 @@ def test_the_keyboard_reaches_every_control(browser, opened, page):
         seen.forEach((e, i) => { e.dataset.control = i; });
         return seen.length;"""
     )
+    assert wanted > len(PAGES)
     reached = set()
     for _ in range(wanted + 5):
         ActionChains(browser.driver).send_keys(Keys.TAB).perform()

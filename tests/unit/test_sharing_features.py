@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 import xarray
+import yaml
 from safetensors.numpy import save_file
 
 from tests.unit.shared_results import N, dataset, features, index, model, quiet, store, target
@@ -73,8 +74,15 @@ def test_hugging_face_loads_the_folder_and_its_card_has_licence_and_provenance(s
     assert loaded["sample_id"][:] == samples.ids
     assert np.array_equal(np.array(loaded[5]["out"], np.float16), features(1)[2][5])
     card = (tmp_path / "hub/README.md").read_text()
-    assert all(text in card for text in ("license_name: MIT", "a" * 64, samples.digest, "torch 2"))
+    assert all(text in card for text in ('license_name: "MIT"', "a" * 64, samples.digest, "torch 2"))
     assert "secret" not in card
+
+
+def test_a_licence_of_any_text_leaves_the_card_readable(samples, tmp_path):
+    spec = model().model_copy(update={"licence": 'Terms: "as is", no # warranty'})
+    export_features(store(tmp_path / "s.zarr", samples, 1), spec, tmp_path / "hub", "huggingface")
+    header = (tmp_path / "hub/README.md").read_text().split("---")[1]
+    assert yaml.safe_load(header)["license_name"] == spec.licence
 
 
 def test_an_unknown_form_is_refused(samples, tmp_path):

@@ -209,7 +209,7 @@ def result_digest(
         m.id: [m.modality, m.family, m.objective, m.causal, *_changes(m), *(["imported"] if m.imported else [])]
         for m in sweep.models
     }
-    made_by = plugin(kind, name, kind[:-1])
+    made_by = plugin(kind, name, kind.removesuffix("s"))
     missing = [sweep.failures, sweep.left_out]
     inferred = [inference] if inference else []
     elsewhere = [_measured_elsewhere(sweep)] if sweep.external else []

@@ -78,4 +78,6 @@ def _plotly() -> str:
 
 def _app() -> str:
     text = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    return f'"use strict";\n(async () => {{\n{text}\n}})();'
+    # Where a browser lacks what the page needs, the answer stays and the reason stands below it.
+    failed = "(error) => { document.getElementById('footer').textContent = `The charts cannot be shown: ${error}`; }"
+    return f'"use strict";\n(async () => {{\n{text}\n}})().catch({failed});'

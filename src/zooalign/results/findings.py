@@ -96,7 +96,7 @@ class Findings:
 
     def digest(self, kind: str, name: str) -> str:
         """Digest of what determines a table or figure of that name, as the rows and records say."""
-        reads = getattr(plugin(kind, name, kind[:-1]), "READS_SENSITIVITY", False)
+        reads = getattr(plugin(kind, name, kind.removesuffix("s")), "READS_SENSITIVITY", False)
         return result_digest(self.sweep, kind, name, *self._inputs, self._cells if reads else None)
 
     @cached_property

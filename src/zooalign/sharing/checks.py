@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zooalign.config.imported import ImportedFile
-from zooalign.errors import ShareError
+from zooalign.config.imported import ImportedFile, imported_file
+from zooalign.errors import ConfigError, ShareError
 from zooalign.indexes.preparation import Preparation
 from zooalign.progress import Report
 from zooalign.provenance import file_sha256
 from zooalign.sharing.shared_file import OfDataset, Shared, lists_made_with, read_shared
 
 if TYPE_CHECKING:
+    from zooalign.config.manifest import ModelSpec
     from zooalign.data.samples import Samples
     from zooalign.indexes.index import Index
 
@@ -103,6 +104,27 @@ def check_lists(shared: Shared, preparation: Mapping[str, Any]) -> None:
             f"{shared.path}: its neighbours were found by another version of zooalign ({name} VERSION "
             f"{header.made_with.get(name)}, here {own.get(name)}). Ask for an export by this version."
         )
+
+
+def imported_of(spec: ModelSpec, dataset_folder: Path, report: Report) -> tuple[Samples, ImportedFile]:
+    """The dataset of a job, once it is visible, and the file that was imported for a model on it.
+
+    Raises
+    ------
+    ConfigError
+        If nothing was imported for the model on this dataset.
+    DatasetError
+        If the dataset is missing or damaged.
+    """
+    from zooalign.data.samples import open_samples
+    from zooalign.storage.visibility import wait_until_visible
+
+    wait_until_visible([dataset_folder / "dataset.json"], report)
+    samples = open_samples(dataset_folder)
+    file = imported_file(spec, samples.name)
+    if file is None:
+        raise ConfigError(f"model {spec.id!r}: nothing was imported for dataset {samples.name!r}.")
+    return samples, file
 
 
 def open_imported(file: ImportedFile, samples: Samples) -> Shared:

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zooalign.config.identity import imported_digest
-from zooalign.config.imported import imported_file
 from zooalign.errors import ConfigError
 from zooalign.features.chunks import write_features
 from zooalign.features.store import FeatureStore, finished_attributes
 from zooalign.progress import Report
 from zooalign.provenance import package_versions, stamp
-from zooalign.sharing.checks import open_imported
+from zooalign.sharing.checks import imported_of, open_imported
 from zooalign.sharing.reading import ABOUT
 from zooalign.sharing.shared_file import row_of
 from zooalign.storage.atomic import replacing
@@ -120,7 +119,7 @@ def _write_parquet(store: FeatureStore, file: Path, about: dict[str, Any]) -> No
 
 _CARD = """---
 license: other
-license_name: {licence}
+license_name: {quoted}
 pretty_name: {model} on {dataset}
 tags:
 - representations
@@ -160,7 +159,8 @@ def _card(store: FeatureStore, spec: ModelSpec, about: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in sorted(provenance["versions"].items()))
     return _CARD.format(
         model=spec.id, modality=spec.modality, objective=spec.objective, family=spec.family, pooling=spec.pooling,
-        licence=json.dumps(spec.licence, ensure_ascii=False)[1:-1], homepage=spec.homepage or "no homepage known",
+        licence=spec.licence, quoted=json.dumps(spec.licence, ensure_ascii=False),
+        homepage=spec.homepage or "no homepage known",
         weights=provenance.get("weights_sha256") or "unknown", dataset=about["dataset"]["name"],
         digest=about["dataset"]["digest"], n=store.n, dtype=store.attributes["dtype"],
         layers=", ".join(f"{name} ({width})" for name, width in zip(store.layer_names, store.widths, strict=True)),
@@ -195,15 +195,9 @@ def store_features(
     ShareError
         If the file is missing, damaged, or of other samples.
     """
-    from zooalign.data.samples import open_samples
     from zooalign.storage.lease import make_once
-    from zooalign.storage.visibility import wait_until_visible
 
-    wait_until_visible([dataset_folder / "dataset.json"], report)
-    samples = open_samples(dataset_folder)
-    file = imported_file(spec, samples.name)
-    if file is None:
-        raise ConfigError(f"model {spec.id!r}: nothing was imported for dataset {samples.name!r}.")
+    samples, file = imported_of(spec, dataset_folder, report)
     wanted = imported_digest(file.sha256, samples.digest)
 
     def write(lease: Lease) -> dict[str, Any]:

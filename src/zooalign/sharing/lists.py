@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zooalign.config.identity import imported_digest, index_digest
-from zooalign.config.imported import imported_file
 from zooalign.errors import ConfigError, ShareError
 from zooalign.indexes.index import Index
 from zooalign.progress import Report
 from zooalign.provenance import package_versions, sealed, stamp
-from zooalign.sharing.checks import check_lists, open_imported
+from zooalign.sharing.checks import check_lists, imported_of, open_imported
 from zooalign.sharing.shared_file import Shared, row_of, write_shared
 
 if TYPE_CHECKING:
@@ -142,16 +141,10 @@ def index_lists(
     ShareError
         If the file is missing, damaged, of other samples, or of another preparation.
     """
-    from zooalign.data.samples import open_samples
     from zooalign.indexes.from_features import covers
     from zooalign.storage.lease import make_once
-    from zooalign.storage.visibility import wait_until_visible
 
-    wait_until_visible([dataset_folder / "dataset.json"], report)
-    samples = open_samples(dataset_folder)
-    file = imported_file(spec, samples.name)
-    if file is None:
-        raise ConfigError(f"model {spec.id!r}: nothing was imported for dataset {samples.name!r}.")
+    samples, file = imported_of(spec, dataset_folder, report)
     wanted = index_digest(imported_digest(file.sha256, samples.digest), preparation)
 
     def build(lease: Lease) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from zooalign.planning.usage import print_accounting
+from zooalign.results.frames import IMPORTED_MARK, IMPORTED_NOTE
 from zooalign.results.publishing import read_csv, read_header
 from zooalign.workflow.work import Item, Work
 
@@ -49,7 +50,7 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
         imported = {m.id for m in sweep.models if m.imported}
         for row in rows[:head]:
             mark = " †" if row["control"] == "True" else " ‡" if row["intervention"] else ""
-            mark += " ⇣" if row["id"] in imported else ""
+            mark += f" {IMPORTED_MARK}" if row["id"] in imported else ""
             table.add_row(row["id"] + mark, row["modality"], *(_short(row.get(name, "")) for name in columns))
         console.print(table)
         if any(row["control"] == "True" for row in rows):
@@ -57,7 +58,7 @@ def print_closing(work: Work, since: float = 0.0, head: int = 30) -> None:
         if any(row["intervention"] for row in rows):
             console.print("‡ intervention: a model changed on purpose, in no mean and in no rank")
         if imported & {row["id"] for row in rows}:
-            console.print("⇣ imported: neighbour lists or features made elsewhere, without weights here")
+            console.print(IMPORTED_NOTE)
         if len(rows) > head:
             console.print(f"... and {len(rows) - head} more models in {path}")
         # What applies to a model and is not there; that an encoder has no bits per byte is no news.

@@ -68,14 +68,24 @@ function scoresOf(dataset, metric, k, comparison) {
   );
 }
 
-// Position of a pair in a block of scores, whichever way round; -1 where it has none.
+// Position of a pair in a block of scores, in this order of the two; -1 where it has none.
 const places = new WeakMap();
-function placeOf(scores, x, y) {
+function exactPlace(scores, x, y) {
   if (!places.has(scores)) {
     places.set(scores, new Map(scores.x.map((a, i) => [`${a}|${scores.y[i]}`, i])));
   }
-  const found = places.get(scores);
-  return found.get(`${x}|${y}`) ?? found.get(`${y}|${x}`) ?? -1;
+  return places.get(scores).get(`${x}|${y}`) ?? -1;
+}
+
+// The same, whichever way round.
+function placeOf(scores, x, y) {
+  const at = exactPlace(scores, x, y);
+  return at < 0 ? exactPlace(scores, y, x) : at;
+}
+
+// What was chosen, or the first choice where an address asks for what this report does not have.
+function among(value, choices) {
+  return choices.includes(value) ? value : choices[0];
 }
 
 function meansOf(dataset, metric, k, partners = ALL_PARTNERS) {

@@ -28,10 +28,18 @@ function explorerPage(main, query) {
   const { figure, draw } = chart("Scatter of models, axes chosen above", `A point is a model; a click opens it. ${MARKS}`, "explorer");
   main.append(controls, said, figure);
   const update = () => {
+    chosen.dataset = among(chosen.dataset, report.datasets.map((d) => d.id));
     const own = allScores.filter((s) => s.dataset === chosen.dataset);
     const metrics = [...new Set(own.map((s) => s.metric))];
+    chosen.metric = among(chosen.metric, metrics);
     const ks = [...new Set(own.filter((s) => s.metric === chosen.metric).map((s) => s.k))].sort((a, b) => a - b);
     if (!ks.includes(Number(chosen.k))) chosen.k = String(ks[0] ?? 0);
+    const values = axes().map(([value]) => value);
+    [chosen.x, chosen.y] = [among(chosen.x, values), among(chosen.y, values)];
+    const populations = ["every model", ...report.populations.map((p) => p.name)];
+    chosen.population = among(chosen.population, populations);
+    chosen.partners = among(chosen.partners, partnerNames(chosen.dataset));
+    chosen.colour = among(chosen.colour, COLOURED_BY);
     keep("explorer", chosen);
     const set = (name) => (value) => { chosen[name] = value; update(); };
     keepFocus(controls, [
@@ -40,7 +48,7 @@ function explorerPage(main, query) {
       select("Dataset", report.datasets.map((d) => [d.id, d.id]), chosen.dataset, set("dataset")),
       select("Metric", metrics.map((m) => [m, m]), chosen.metric, set("metric")),
       select("k", ks.map((k) => [String(k), k ? String(k) : "none"]), chosen.k, set("k")),
-      select("Models", ["every model", ...report.populations.map((p) => p.name)].map((n) => [n, n]), chosen.population, set("population")),
+      select("Models", populations.map((n) => [n, n]), chosen.population, set("population")),
       select("Alignment with", partnerNames(chosen.dataset).map((n) => [n, n === ALL_PARTNERS ? "all released models" : n]), chosen.partners, set("partners")),
       select("Colour", COLOURED_BY.map((n) => [n, n]), chosen.colour, set("colour")),
     ]);

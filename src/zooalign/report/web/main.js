@@ -34,18 +34,26 @@ function notFound(main, said) {
 
 async function show(first) {
   const [name, said] = location.hash.replace(/^#\/?/, "").split("?");
-  const [title, view] = PAGES[name] ?? HIDDEN[name] ?? ["", null];
+  const view = (PAGES[name] ?? HIDDEN[name] ?? [])[1];
   const main = document.getElementById("main");
+  // A page that is left while it is drawn goes on in an element that nobody sees.
+  const page = h("div", {});
   forgetCharts();
-  main.replaceChildren();
+  main.replaceChildren(page);
   for (const link of document.querySelectorAll("#nav a")) {
     if (link.dataset.page === name) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   if (NEED_SCORES.has(name)) await loadScores();
-  if (view) await view(main, new URLSearchParams(said));
-  else notFound(main, `There is no page ${name}.`);
-  document.title = `${main.querySelector("h1").textContent} · zooalign`;
+  try {
+    if (view) await view(page, new URLSearchParams(said));
+    else notFound(page, `There is no page ${name}.`);
+  } catch (error) {
+    console.error(error);
+    notFound(page, `This page cannot be shown: ${error}`);
+  }
+  if (!page.isConnected) return;
+  document.title = `${page.querySelector("h1").textContent} · zooalign`;
   if (!first) {
     main.focus();
     scrollTo(0, 0);

@@ -36,6 +36,10 @@ function matrixPage(main, query) {
   const finder = h("div", {});
   main.append(controls, figure, h("h2", {}, "Open a pair"), finder);
   const update = () => {
+    chosen.dataset = among(chosen.dataset, report.datasets.map((d) => d.id));
+    chosen.metric = among(chosen.metric, labelsOf(chosen.dataset).map(([key]) => key));
+    chosen.order = among(chosen.order, Object.keys(ORDERS));
+    chosen.colour = among(chosen.colour, Object.keys(COLOURS));
     const comparisons = report.datasets.find((d) => d.id === chosen.dataset).comparisons;
     if (!comparisons.includes(chosen.comparison)) chosen.comparison = comparisons.includes("vision-language") ? "vision-language" : comparisons[0];
     keep("matrix", chosen);
@@ -56,7 +60,11 @@ function matrixPage(main, query) {
 function drawMatrix(draw, { dataset, metric, comparison, order, colour: shade }) {
   const [scores] = scoresOf(dataset, ...split(metric), comparison);
   if (!scores) {
-    draw([], { height: 200, annotations: [{ text: "This was not computed.", showarrow: false }] });
+    nothing(draw, "This was not computed.");
+    return;
+  }
+  if (!scores[shade]) {
+    nothing(draw, `${scores.label} has no ${COLOURS[shade]}: no null was asked for.`);
     return;
   }
   const [rows, columns] = comparison.split("-").map((modality) => ordered(scores, modality, order));
@@ -79,6 +87,15 @@ function drawMatrix(draw, { dataset, metric, comparison, order, colour: shade })
   });
 }
 
+function nothing(draw, said) {
+  draw([], { height: 200, xaxis: { visible: false }, yaxis: { visible: false }, annotations: [{ text: plain(said), showarrow: false }] });
+}
+
+// Of a directed metric, a square of one modality has the scores that were computed and does not mirror them.
+function cellOf(scores, a, b) {
+  return scores.symmetric ? placeOf(scores, a.place, b.place) : exactPlace(scores, a.place, b.place);
+}
+
 function ticks(of, more) {
   return {
     tickvals: of.map((_, i) => i), ticktext: of.map((m) => plain(named(m))), tickfont: { size: of.length > 40 ? 8 : 11 },
@@ -87,7 +104,7 @@ function ticks(of, more) {
 }
 
 function valueAt(scores, a, b, what) {
-  const at = placeOf(scores, a.place, b.place);
+  const at = cellOf(scores, a, b);
   return at < 0 ? null : of(scores, what, at);
 }
 
@@ -123,7 +140,7 @@ function pairFacts(scores, at) {
 }
 
 function pairText(scores, a, b) {
-  const at = placeOf(scores, a.place, b.place);
+  const at = cellOf(scores, a, b);
   if (at < 0) return plain(`${a.id}, ${b.id}: no score`);
   const names = `${models[scores.x[at]].id}, ${models[scores.y[at]].id}`;
   return [names, ...pairFacts(scores, at).map(([name, value]) => `${name} ${value}`)].map(plain).join("<br>");

@@ -15,7 +15,9 @@ function headlinePoints(dataset, capability) {
   const { metric, k, label } = report.headline;
   const values = valuesOf(capability.id);
   const means = meansOf(dataset, metric, k);
-  return models.filter((model) => values.has(model.id) && means[model.id] !== undefined).map((model) => {
+  const measured = models.filter((model) => values.has(model.id) && means[model.id] !== undefined);
+  // A capability of both modalities: the answer is about the first one measured, too.
+  return measured.filter((model) => model.modality === measured[0].modality).map((model) => {
     const value = values.get(model.id);
     return {
       model, x: value.value, y: means[model.id], error: value.standard_error,

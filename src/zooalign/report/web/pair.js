@@ -1,6 +1,6 @@
 // Pair: all metrics, the map of all layer pairs, and the samples where two models agree and disagree most.
 async function pairPage(main, query) {
-  const dataset = query.get("dataset") ?? report.datasets[0].id;
+  const dataset = among(query.get("dataset"), report.datasets.map((d) => d.id));
   const [first, second] = [query.get("x"), query.get("y")].map((id) => modelById.get(id));
   if (!first || !second) {
     main.append(h("h1", {}, "A pair of models"), pairFinder(dataset));
