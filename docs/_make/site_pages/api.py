@@ -27,6 +27,7 @@ PUBLIC = {
         "fits",
         "slopes",
     ),
+    "training": ("probe", "texts", "images", "transformers_callback", "lightning_callback"),
     "submit": ("submission", "tasks", "options"),
     "zoo": ("add", "check", "facts"),
     "errors": ("",),
