@@ -1,6 +1,7 @@
 """What every test gets: one thread, no hub; the longest files start first."""
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,11 +16,37 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A folder that all workers of a test run share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def builds(shared, request):
+    """The packaged datasets by name: built by the first test that asks for them."""
+    from .built import Builds
+
+    # The packages stay in pytest's own cache: 236 MB that need not come anew for every run.
+    return Builds(shared / "datasets", Path(request.config.cache.mkdir("zooalign-debian")))
+
+
 LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_datasets_packaged", "test_features_extract")
 
 
-def pytest_collection_modifyitems(items):
-    """Start the longest files first, so that two workers end at about the same time."""
+def pytest_addoption(parser):
+    parser.addoption("--all-drills", action="store_true", help="every repetition of a random drill, not one")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out repeated drills; start the longest files first, so that workers end at about the same time."""
+    if not config.getoption("--all-drills"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("repetition")])
+        items[:] = [item for item in items if not item.get_closest_marker("repetition")]
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
 

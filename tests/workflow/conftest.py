@@ -124,10 +124,9 @@ class Checkout:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
+def finished(shared):
     """The finished sweep itself, made by the first worker that asks for it: never change it."""
-    folder = tmp_path_factory.getbasetemp()
-    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "finished"
+    folder = shared / "finished"
     checkout = Checkout(folder / "checkout")
     folder.mkdir(exist_ok=True)
     with FileLock(folder / "lock"):

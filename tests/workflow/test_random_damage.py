@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ..sampled import repetitions
+
 pytestmark = pytest.mark.workflow
 
-BATCHES, RUNS, DAMAGES = 6, 29, 3  # 522 damages
+BATCHES, RUNS, DAMAGES = 6, 29, 3  # 522 damages with --all-drills
 # What jobs say of themselves decides nothing.
 LEFT_ALONE = ("logs", "benchmarks", "accounting", "usage")
 
@@ -67,7 +69,7 @@ def damage(file, rng):
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("batch", range(BATCHES))
+@pytest.mark.parametrize("batch", repetitions(BATCHES))
 def test_the_next_run_makes_the_same_tables_or_says_one_thing(finished, next_run, tmp_path, batch):
     wanted = content(finished.folder)
     assert len(wanted) >= 5

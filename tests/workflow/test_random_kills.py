@@ -1,4 +1,7 @@
-"""Thirty SIGKILLs at random moments: of workers, of Snakemake, of the whole process group. Nothing is lost."""
+"""SIGKILLs at random moments: of workers, of Snakemake, of the whole process group. Nothing is lost.
+
+Ten kills in an ordinary run of the suite, thirty with --all-drills.
+"""
 
 import os
 import random
@@ -10,6 +13,7 @@ import time
 import psutil
 import pytest
 
+from ..sampled import repetitions
 from ..terminal import default_signals
 from .conftest import ROOT, Checkout
 
@@ -44,8 +48,8 @@ class Run:
         self.process.wait(60)
 
 
-@pytest.mark.parametrize("sweep_number", range(SWEEPS))
-def test_thirty_random_kills_lose_nothing(finished, tmp_path, sweep_number):
+@pytest.mark.parametrize("sweep_number", repetitions(SWEEPS))
+def test_random_kills_lose_nothing(finished, tmp_path, sweep_number):
     rng = random.Random(sweep_number)
     random.seed(sweep_number)
     checkout = Checkout(tmp_path / "checkout")

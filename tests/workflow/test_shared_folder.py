@@ -83,7 +83,7 @@ def test_two_people_continue_each_others_sweep(people):
 
 def test_without_the_umask_a_message_says_what_to_set(people):
     anna, bert, results = people
-    first = anna.sweep(umask=0o022)
+    first = anna.sweep("--until", "extract_features", umask=0o022)
     assert first.returncode == 0, first.stderr[-3000:]
     before = yaml.safe_dump(sorted(str(file) for file in results.rglob("*") if file.is_file()))
     bert.models.append(tiny_vit("vit_b", 2))
