@@ -35,7 +35,7 @@ def builds(shared, request):
     return Builds(shared / "datasets", Path(request.config.cache.mkdir("zooalign-debian")))
 
 
-LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_datasets_packaged", "test_features_extract")
+LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_architectures", "test_lint")
 
 
 def pytest_addoption(parser):
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("repetition")])
         items[:] = [item for item in items if not item.get_closest_marker("repetition")]
     place = {name: i for i, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+    items.sort(key=lambda item: (place.get(item.path.stem, len(LONGEST)), item.path.parent.name != "workflow"))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -133,7 +133,9 @@ def here(checkout, *arguments):
 def limited(slurm, tmp_path_factory):
     """An extraction and a row that reach their time limits, side by side: SLURM takes minutes to requeue a job.
 
-    64 batches of 1.4 s, and features, index and seven pairs of ten seconds, each in a job that may take one minute.
+    64 batches of 1.8 s, and features, index and seven pairs of six seconds, each in a job that may take one minute.
+    SLURM looks every 30 s and may send its signal that much earlier: 20 to 50 s after the start, when the slowest job
+    has begun.
     """
     folder = tmp_path_factory.mktemp("limited")
     extracting, aligning = (
@@ -141,9 +143,9 @@ def limited(slurm, tmp_path_factory):
         SubmitCheckout(folder / "align", slurm, models=8),
     )
     here(aligning, "align", "vit_6")
-    limits = ("--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "25")
-    extraction = extracting.submit("extract", "vit_0", *limits, batch_s=1.4)
-    row = aligning.submit("align", "vit_7", *limits, batch_s=0.4, pair_s=10)
+    limits = ("--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "10")
+    extraction = extracting.submit("extract", "vit_0", *limits, batch_s=1.8)
+    row = aligning.submit("align", "vit_7", *limits, batch_s=0.4, pair_s=6)
     return extraction, row
 
 
@@ -215,8 +217,8 @@ def test_a_job_that_is_cancelled_from_outside_is_noticed(checkout):
 
 
 def test_too_many_time_limits_are_one_message(checkout):
-    # 45 s before the warning: on a busy machine a job may need 30 s to start.
-    job = checkout.submit("extract", "vit_0", "--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "15",
+    # 20 to 50 s before the warning: on a busy machine a job needs long to start.
+    job = checkout.submit("extract", "vit_0", "--dataset", "synthetic", "--timeout-min", "1", "--signal-s", "10",
                           "--max-requeues", "0", batch_s=1)  # fmt: skip
     assert job.wait() == 1
     assert "reached its time limit of 1 min 1 times and was not requeued again" in job.text
