@@ -79,9 +79,8 @@ case "${1:-}" in
   setup) ;;
   test)
     shift
-    # Three workers on two cores, since many tests wait; a file's tests stay together, so that expensive fixtures are
-    # made once; the longest start first.
-    exec pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"
+    # Two workers; a file's tests stay together, so that expensive fixtures are made once; the longest start first.
+    exec pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
     ;;
   docs)
     shift

@@ -35,7 +35,7 @@ def builds(shared, request):
     return Builds(shared / "datasets", Path(request.config.cache.mkdir("zooalign-debian")))
 
 
-LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_architectures", "test_lint")
+LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_lint")
 
 
 def pytest_addoption(parser):

@@ -26,7 +26,7 @@ class Person(Checkout):
     def __init__(self, folder, results, user):
         super().__init__(folder)
         self.user = user
-        self.config |= {"results": str(results), "capabilities": []}
+        self.config |= {"results": str(results), "capabilities": [], "tables": ["alignment"], "figures": []}
         self.models = [tiny_vit("vit_a", 1), *packaged("wordllama")]
         self.write()
         os.chown(folder, user, GROUP)
