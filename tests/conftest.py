@@ -16,6 +16,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
+LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_lint")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full", action="store_true", help="every repetition of the random drills, every packaged model end to end"
+    )
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
@@ -35,17 +43,11 @@ def builds(shared, request):
     return Builds(shared / "datasets", Path(request.config.cache.mkdir("zooalign-debian")))
 
 
-LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_lint")
-
-
-def pytest_addoption(parser):
-    parser.addoption("--all-drills", action="store_true", help="every repetition of a random drill, not one")
-
-
 def pytest_collection_modifyitems(config, items):
     """Leave out repeated drills; start the longest files first, so that workers end at about the same time."""
-    if not config.getoption("--all-drills"):
-        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("repetition")])
+    repeated = [item for item in items if item.get_closest_marker("repetition")]
+    if repeated and not config.getoption("--full"):
+        config.hook.pytest_deselected(items=repeated)
         items[:] = [item for item in items if not item.get_closest_marker("repetition")]
     place = {name: i for i, name in enumerate(LONGEST)}
     items.sort(key=lambda item: (place.get(item.path.stem, len(LONGEST)), item.path.parent.name != "workflow"))

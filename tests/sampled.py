@@ -1,4 +1,4 @@
-"""Random drills are sampled: one repetition in an ordinary run of the suite, all with `--all-drills`."""
+"""Random drills are sampled: one repetition in an ordinary run of the suite, all with `--full`."""
 
 import pytest
 

@@ -13,7 +13,7 @@ from ..sampled import repetitions
 
 pytestmark = pytest.mark.workflow
 
-BATCHES, RUNS, DAMAGES = 12, 15, 3  # 540 damages with --all-drills
+BATCHES, RUNS, DAMAGES = 12, 15, 3  # 540 damages with --full
 # What jobs say of themselves decides nothing.
 LEFT_ALONE = ("logs", "benchmarks", "accounting", "usage")
 

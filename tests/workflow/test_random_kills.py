@@ -1,6 +1,6 @@
 """SIGKILLs at random moments: of workers, of Snakemake, of the whole process group. Nothing is lost.
 
-Ten kills in an ordinary run of the suite, thirty with --all-drills.
+Ten kills in an ordinary run of the suite, thirty with --full.
 """
 
 import os
