@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 
-LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_lint")
+LONGEST = ("test_end_to_end", "test_cluster", "test_reruns", "test_architectures", "test_lint")
 
 
 def pytest_addoption(parser):

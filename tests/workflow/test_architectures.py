@@ -1,4 +1,4 @@
-"""Families of the large zoo, untrained, from the hub's cache: features are what hooks see."""
+"""Families of the large zoo, untrained, from the hub's cache through Snakemake: features are what hooks see."""
 
 import os
 
@@ -105,10 +105,7 @@ def vision(cache, name):
 
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory):
-    """A checkout in which every model is fetched and extracted, offline; and the hub's cache.
-
-    By jobs in one process, which imports the libraries once; what they make is what the workflow makes.
-    """
+    """A checkout in which Snakemake has fetched and extracted every model, offline; and the hub's cache."""
     folder = tmp_path_factory.mktemp("architectures")
     cache = folder / "hub/hub"
     checkout = Checkout(folder / "checkout")
@@ -121,8 +118,7 @@ def extracted(tmp_path_factory):
     before = {key: os.environ.get(key) for key in ("HF_HOME", "HF_HUB_OFFLINE")}
     os.environ |= {"HF_HOME": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
     try:
-        done = checkout.cli("submit", "extract", *LANGUAGE, *VISION, "--dataset", "few", "--cluster", "debug")
-        assert done.returncode == 0, done.stderr[-6000:]
+        checkout.snakemake("--until", "extract_features")
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
@@ -200,7 +196,7 @@ def compare(features, expected):
         np.testing.assert_allclose(layer, np.stack(rows), atol=1e-5, rtol=1e-4)
 
 
-def test_the_workflow_has_nothing_left_to_do_and_commits_are_named(extracted):
+def test_a_second_run_does_nothing_and_names_commits(extracted):
     checkout, _ = extracted
     assert not {"extract_features", "fetch_weights"} & set(checkout.due())
     recorded = (checkout.folder / "results/weights/qwen3.revision.json").read_text()
