@@ -169,3 +169,85 @@ def test_a_signal_after_the_task_has_ended_changes_nothing(tmp_path, when, numbe
     """)
     done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+LIMIT = """
+import os, signal, sys, time
+from contextlib import suppress
+from submitit.core.utils import UncompletedJobError
+from zooalign.submit.signals import InJob
+from zooalign.submit.task import TaskError
+
+class Task:
+    title, log = "align vit_a", "vit_a.log"
+    def __init__(self, do): self.do = do
+    def __call__(self): return self.do()
+
+def warned():
+    os.kill(os.getpid(), signal.SIGUSR2)
+    time.sleep(60)
+
+def requeue(number, frame):
+    print("requeued")
+    sys.exit(0)
+
+signal.signal(signal.SIGUSR2, requeue)
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        # SLURM kills a requeued job after its KillWait: what saves afterwards may never have saved.
+        ("""
+def work():
+    try:
+        warned()
+    finally:
+        os.kill(os.getpid(), signal.SIGUSR2)  # an admin sends another one
+        time.sleep(0.5)
+        print("saved")
+""", ["saved", "requeued"]),
+        ("""
+def work():
+    try:
+        warned()
+    finally:
+        raise OSError("the disk is full")
+""", ["requeued"]),
+        # Exceptions in what Python calls on its own are lost; the job must be requeued all the same.
+        ("""
+class Swallows:
+    def __del__(self): warned()
+
+def work():
+    Swallows()
+    time.sleep(60)
+    print("never")
+""", ["requeued"]),
+        ("""
+def refuse(number, frame):
+    raise UncompletedJobError("timed out too many times")
+
+signal.signal(signal.SIGUSR2, refuse)
+
+def work():
+    try:
+        warned()
+    except Exception:
+        print("never")
+    finally:
+        print("saved")
+""", ["saved", "align vit_a: reached its time limit of 5 min 3 times and was not requeued again."]),
+    ],
+    ids=["saves first", "fails to save", "swallows", "too often"],
+)  # fmt: skip
+def test_a_job_is_requeued_when_it_has_saved(work, said):
+    script = (
+        f"{LIMIT}\n{work}\ntry:\n    InJob(Task(work), 5, 2, 1)()\nexcept TaskError as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], text=True, capture_output=True, check=False, timeout=50)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(said)
+    assert all(line.startswith(start) for line, start in zip(lines, said, strict=True)), lines

@@ -85,7 +85,7 @@ def jobs(
         int, typer.Option(min=0, help="How often a job may reach its time limit and go on.")
     ] = 20,
     signal_s: Annotated[
-        int, typer.Option(min=1, help="Seconds before the time limit at which a job is requeued.")
+        int, typer.Option(min=1, help="Seconds before the time limit at which a job saves and is requeued.")
     ] = 120,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit and leave.")] = False,
 ) -> Jobs:

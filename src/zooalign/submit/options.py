@@ -27,7 +27,7 @@ class JobOptions:
     max_requeues : int
         How often a job may reach its time limit and go on.
     signal_s : int
-        Seconds before the time limit at which a job is requeued. SLURM may be a minute early.
+        Seconds before the time limit at which a job saves what it has and is requeued. SLURM may be a minute early.
     """
 
     timeout_min: int | None = None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,13 +16,25 @@ class _Stopped(BaseException):
     """Raised where a job was when it was told to end: it ends without a result, and what it had open is closed."""
 
 
-class _GaveUp(BaseException):
-    """Raised where a job was when it reached its time limit once too often; no handler of errors may swallow it."""
+class _TimeLimit(BaseException):
+    """Raised where a job was when it was warned of its time limit; no handler of errors may swallow it."""
+
+
+@dataclass
+class _Signals:
+    """What has come so far, and how submitit requeues the job."""
+
+    requeue: Callable[[], None]
+    at_limit: bool = False
+    ended: int = 0
 
 
 @dataclass(frozen=True)
 class InJob:
     """A task inside its job: signals are for this process alone, and the last time limit is one clear message.
+
+    Before a time limit the task is interrupted, so that it saves what it has, and then the job is requeued: SLURM
+    kills a requeued job after its KillWait, which may be shorter than saving takes.
 
     Parameters
     ----------
@@ -32,29 +44,39 @@ class InJob:
         Time limit of the job.
     max_requeues : int
         How often it may reach it and go on.
+    patience_s : int
+        The job is requeued after so many seconds even if the task has not ended by then.
     """
 
     task: Task
     minutes: int
     max_requeues: int
+    patience_s: int = 60
 
     def __call__(self) -> Any:
         """Do the task; TaskError if this was one time limit too many."""
+        from submitit.core.utils import UncompletedJobError
+
         try:
-            with _signals() as received:
+            with _handlers(self.patience_s) as signals:
                 try:
                     return self.task()
                 except Exception:
-                    if received:
-                        # The job is being ended, and perhaps requeued: what failed for that is no result.
+                    # What fails because the job is being interrupted is no result.
+                    if signals.at_limit:
+                        raise _TimeLimit from None
+                    if signals.ended:
                         raise _Stopped from None
                     raise
-        except _GaveUp:
-            raise TaskError(
-                f"{self.task.title}: reached its time limit of {self.minutes} min {self.max_requeues + 1} times and "
-                "was not requeued again. What it finished is kept: run the same command again to go on, with a "
-                f"higher --timeout-min or --max-requeues (log: {self.task.log})"
-            ) from None
+        except _TimeLimit:
+            try:
+                signals.requeue()
+            except UncompletedJobError:
+                raise TaskError(
+                    f"{self.task.title}: reached its time limit of {self.minutes} min {self.max_requeues + 1} times "
+                    "and was not requeued again. What it finished is kept: run the same command again to go on, with "
+                    f"a higher --timeout-min or --max-requeues (log: {self.task.log})"
+                ) from None
 
     def checkpoint(self) -> Any:
         """What submitit requeues."""
@@ -65,8 +87,8 @@ class InJob:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Pass the signal before a time limit on to submitit, from this process only; yields signals to end that came.
+def _handlers(patience_s: int) -> Iterator[_Signals]:
+    """Interrupt this process, and no other of the job, before its time limit; yields what has come.
 
     SLURM signals every process of the job, and a process that was forked to read images has inherited submitit's
     handlers: it would requeue the job a second time.
@@ -74,35 +96,46 @@ def _signals() -> Iterator[list[int]]:
     from submitit.core.utils import UncompletedJobError
 
     ours = os.getpid()
-    received: list[int] = []
-    requeue, bypass = signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGTERM)
+    warned, bypass = signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGTERM)
+
+    def requeue() -> None:
+        if callable(warned):
+            warned(signal.SIGUSR2, None)
+
+    signals = _Signals(requeue)
 
     def before_limit(number: int, frame: Any) -> None:
-        if os.getpid() != ours or not callable(requeue):
+        if os.getpid() != ours or signals.at_limit:
             return
-        try:
-            requeue(number, frame)
-        except UncompletedJobError:
-            raise _GaveUp from None
+        signals.at_limit = True
+        # A library may swallow what is raised here, and saving may take longer than there is time.
+        signal.alarm(max(1, patience_s))
+        raise _TimeLimit
+
+    def out_of_patience(number: int, frame: Any) -> None:
+        with suppress(UncompletedJobError):
+            requeue()
 
     def terminate(number: int, frame: Any) -> None:
-        received.append(number)
+        signals.ended += 1
         if os.getpid() != ours:
             # The first is SLURM's, to the whole job, which goes on until it is requeued or killed; the second is from
             # the process that forked this one.
-            if len(received) > 1:
+            if signals.ended > 1:
                 os._exit(128 + number)
         elif os.environ.get("SUBMITIT_EXECUTOR") == "local":
             raise _Stopped
         elif callable(bypass):
             bypass(number, frame)
 
+    signal.signal(signal.SIGALRM, out_of_patience)
     signal.signal(signal.SIGUSR2, before_limit)
     signal.signal(signal.SIGTERM, terminate)
     try:
-        yield received
+        yield signals
     finally:
         # The task has ended, and the process does so in a moment: a job that is done is not requeued, and Python,
         # which gives up handlers while it ends, is not killed by the signal (SLURM would call the job failed).
-        signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.alarm(0)
+        for number in (signal.SIGALRM, signal.SIGUSR2, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)

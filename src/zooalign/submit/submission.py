@@ -260,12 +260,13 @@ class _Submission:
 
         minutes = int(asked["runtime"])
         gpus = int(asked.get("gpu", 0))
-        work = InJob(task, minutes, self.options.max_requeues)
+        warning_s = min(self.options.signal_s, 60 * minutes // 2)
+        work = InJob(task, minutes, self.options.max_requeues, warning_s // 2)
         if self.cluster == "local":
             executor: Any = submitit.LocalExecutor(folder=self.folder, max_num_timeout=self.options.max_requeues)
             executor.update_parameters(
                 timeout_min=minutes,
-                signal_delay_s=min(self.options.signal_s, 60 * minutes // 2),
+                signal_delay_s=warning_s,
                 stderr_to_stdout=True,
             )
             mine = self._gpus_of[i] = [self._gpus_free.pop() for _ in range(min(gpus, len(self._gpus_free)))]
