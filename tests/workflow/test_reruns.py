@@ -1,6 +1,7 @@
 """What reruns after each kind of change: exactly what it invalidates, counted in jobs and in pairs."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -311,10 +312,17 @@ def test_a_failing_job_in_a_run_that_was_interrupted_starts_no_second_pass(sweep
     broken = tiny_vit("vit_broken", 5)
     broken["options"]["architecture"] = "no_such_vit"
     sweep.models += [broken, packaged("smollm2_135m")[0]]
+    # The job must be at work until the interrupt comes, and that is after `zooalign status`.
+    sweep.config["extraction"] = {"workers": 0, "max_batch": 4}
     sweep.write()
+    drill = sweep.folder / "drill"
+    drill.mkdir()
+    (drill / "pause").write_text("5")
+    environment = {**os.environ, "ZOOALIGN_DRILL": str(drill), "PYTHONPATH": str(ROOT / "tests/cluster/instrumented")}
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
                "--workflow-profile", ROOT / "profiles/default"]  # fmt: skip
-    child = subprocess.Popen(command, cwd=sweep.folder, text=True, stderr=subprocess.PIPE, preexec_fn=default_signals)
+    child = subprocess.Popen(command, cwd=sweep.folder, env=environment, text=True, stderr=subprocess.PIPE,
+                             preexec_fn=default_signals)  # fmt: skip
     said = []
     for line in child.stderr:
         said.append(line)
@@ -322,6 +330,7 @@ def test_a_failing_job_in_a_run_that_was_interrupted_starts_no_second_pass(sweep
         if "smollm2_135m on synthetic: " in line:
             status = sweep.cli("status").stdout
             child.send_signal(signal.SIGINT)
+            (drill / "pause").write_text("0")
     assert child.wait(timeout=400) != 0
     text = "".join(said)
     assert "FAILED fetch_weights vit_broken" in text

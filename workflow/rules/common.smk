@@ -215,8 +215,9 @@ def check_end(failed=False):
         Work(SWEEP, LAYOUT, WORK.cluster),
         failed=failed,
         items=[session.item_of(job.rule.name, job.wildcards) for job in jobs],
-        # Ctrl-C and SIGTERM leave running jobs, or say so.
+        # Ctrl-C leaves jobs that run or, while the next ones are selected, could run; SIGTERM says so.
         interrupted=bool(scheduler.running)
+        or bool(scheduler.open_jobs and not scheduler._executor_error)
         or scheduler._user_kill
         or not scheduler.keepgoing,
         folder=workflow.workdir_init,
