@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from zooalign.submit.task import Task, TaskError
@@ -27,6 +28,12 @@ class _Signals:
     requeue: Callable[[], None]
     at_limit: bool = False
     ended: int = 0
+
+
+def _requeue_with(handler: Any) -> None:
+    """Requeue the job: submitit's handler does not return, or raises UncompletedJobError."""
+    if callable(handler):
+        handler(signal.SIGUSR2, None)
 
 
 @dataclass(frozen=True)
@@ -57,8 +64,9 @@ class InJob:
         """Do the task; TaskError if this was one time limit too many."""
         from submitit.core.utils import UncompletedJobError
 
+        signals = _Signals(partial(_requeue_with, signal.getsignal(signal.SIGUSR2)))
         try:
-            with _handlers(self.patience_s) as signals:
+            with _handlers(signals, self.patience_s):
                 try:
                     return self.task()
                 except Exception:
@@ -87,8 +95,8 @@ class InJob:
 
 
 @contextmanager
-def _handlers(patience_s: int) -> Iterator[_Signals]:
-    """Interrupt this process, and no other of the job, before its time limit; yields what has come.
+def _handlers(signals: _Signals, patience_s: int) -> Iterator[None]:
+    """Interrupt this process, and no other of the job, before its time limit, and note what comes.
 
     SLURM signals every process of the job, and a process that was forked to read images has inherited submitit's
     handlers: it would requeue the job a second time.
@@ -96,13 +104,7 @@ def _handlers(patience_s: int) -> Iterator[_Signals]:
     from submitit.core.utils import UncompletedJobError
 
     ours = os.getpid()
-    warned, bypass = signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGTERM)
-
-    def requeue() -> None:
-        if callable(warned):
-            warned(signal.SIGUSR2, None)
-
-    signals = _Signals(requeue)
+    bypass = signal.getsignal(signal.SIGTERM)
 
     def before_limit(number: int, frame: Any) -> None:
         if os.getpid() != ours or signals.at_limit:
@@ -114,7 +116,7 @@ def _handlers(patience_s: int) -> Iterator[_Signals]:
 
     def out_of_patience(number: int, frame: Any) -> None:
         with suppress(UncompletedJobError):
-            requeue()
+            signals.requeue()
 
     def terminate(number: int, frame: Any) -> None:
         signals.ended += 1
@@ -132,7 +134,7 @@ def _handlers(patience_s: int) -> Iterator[_Signals]:
     signal.signal(signal.SIGUSR2, before_limit)
     signal.signal(signal.SIGTERM, terminate)
     try:
-        yield signals
+        yield
     finally:
         # The task has ended, and the process does so in a moment: a job that is done is not requeued, and Python,
         # which gives up handlers while it ends, is not killed by the signal (SLURM would call the job failed).
