@@ -1,7 +1,6 @@
 """What reruns after each kind of change: exactly what it invalidates, counted in jobs and in pairs."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import yaml
 
 from zooalign.config.schema import Config
 
-from ..terminal import default_signals
 from .conftest import RESULTS, ROOT, packaged, tiny_vit
 
 pytestmark = pytest.mark.workflow
@@ -301,43 +299,6 @@ def test_one_failing_model_is_named_and_everything_else_finishes(sweep):
     sweep.snakemake()
     assert sweep.receipt("vit_broken")["computed_pairs"] == 5
     assert sweep.due() == {}
-
-
-def test_a_failing_job_in_a_run_that_was_interrupted_starts_no_second_pass(sweep):
-    """Ctrl-C: what has failed by then is named, and nothing more is started."""
-    import signal
-    import subprocess
-    import sys
-
-    broken = tiny_vit("vit_broken", 5)
-    broken["options"]["architecture"] = "no_such_vit"
-    sweep.models += [broken, packaged("smollm2_135m")[0]]
-    # The job must be at work until the interrupt comes, and that is after `zooalign status`.
-    sweep.config["extraction"] = {"workers": 0, "max_batch": 4}
-    sweep.write()
-    drill = sweep.folder / "drill"
-    drill.mkdir()
-    (drill / "pause").write_text("5")
-    environment = {**os.environ, "ZOOALIGN_DRILL": str(drill), "PYTHONPATH": str(ROOT / "tests/cluster/instrumented")}
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--cores", "2",
-               "--workflow-profile", ROOT / "profiles/default"]  # fmt: skip
-    child = subprocess.Popen(command, cwd=sweep.folder, env=environment, text=True, stderr=subprocess.PIPE,
-                             preexec_fn=default_signals)  # fmt: skip
-    said = []
-    for line in child.stderr:
-        said.append(line)
-        # The broken model has failed, the other one is at work.
-        if "smollm2_135m on synthetic: " in line:
-            status = sweep.cli("status").stdout
-            child.send_signal(signal.SIGINT)
-            (drill / "pause").write_text("0")
-    assert child.wait(timeout=400) != 0
-    text = "".join(said)
-    assert "FAILED fetch_weights vit_broken" in text
-    assert "finishing everything that can be done without them" not in text
-    (running,) = [line for line in status.splitlines() if line.startswith("running")]
-    assert "features   smollm2_135m on synthetic: process " in running
-    assert "(log: results/logs/extract_features/synthetic/smollm2_135m.log)" in running
 
 
 def test_without_snakemakes_own_records_nothing_changes(sweep):

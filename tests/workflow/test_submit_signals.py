@@ -161,7 +161,7 @@ def test_a_signal_after_the_task_has_ended_changes_nothing(tmp_path, when, numbe
 
         signal.signal(signal.SIGUSR2, lambda *_: sys.exit("requeued"))
         signal.signal(signal.SIGTERM, lambda *_: None)
-        assert InJob(lambda: 7, 1, 3)() == 7
+        assert InJob(lambda: 7, 1, 3, 60)() == 7
         if {when == "at once"}:
             os.kill(os.getpid(), {int(number)})
         else:
@@ -173,7 +173,6 @@ def test_a_signal_after_the_task_has_ended_changes_nothing(tmp_path, when, numbe
 
 LIMIT = """
 import os, signal, sys, time
-from contextlib import suppress
 from submitit.core.utils import UncompletedJobError
 from zooalign.submit.signals import InJob
 from zooalign.submit.task import TaskError

@@ -215,11 +215,7 @@ def check_end(failed=False):
         Work(SWEEP, LAYOUT, WORK.cluster),
         failed=failed,
         items=[session.item_of(job.rule.name, job.wildcards) for job in jobs],
-        # Ctrl-C leaves jobs that run or, while the next ones are selected, could run; SIGTERM says so.
-        interrupted=bool(scheduler.running)
-        or bool(scheduler.open_jobs and not scheduler._executor_error)
-        or scheduler._user_kill
-        or not scheduler.keepgoing,
+        interrupted=session.is_interrupted(scheduler),
         folder=workflow.workdir_init,
         whole=asked_for_all(),
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from zooalign.submit.task import Task, TaskError
@@ -23,17 +22,11 @@ class _TimeLimit(BaseException):
 
 @dataclass
 class _Signals:
-    """What has come so far, and how submitit requeues the job."""
+    """Submitit's handler of the warning before a time limit, and what has come so far."""
 
-    requeue: Callable[[], None]
+    requeue: Any
     at_limit: bool = False
-    ended: int = 0
-
-
-def _requeue_with(handler: Any) -> None:
-    """Requeue the job: submitit's handler does not return, or raises UncompletedJobError."""
-    if callable(handler):
-        handler(signal.SIGUSR2, None)
+    n_terminations: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,19 +45,19 @@ class InJob:
     max_requeues : int
         How often it may reach it and go on.
     patience_s : int
-        The job is requeued after so many seconds even if the task has not ended by then.
+        Seconds after the warning at which the job is requeued even if the task has not ended by then.
     """
 
     task: Task
     minutes: int
     max_requeues: int
-    patience_s: int = 60
+    patience_s: int
 
     def __call__(self) -> Any:
         """Do the task; TaskError if this was one time limit too many."""
         from submitit.core.utils import UncompletedJobError
 
-        signals = _Signals(partial(_requeue_with, signal.getsignal(signal.SIGUSR2)))
+        signals = _Signals(signal.getsignal(signal.SIGUSR2))
         try:
             with _handlers(signals, self.patience_s):
                 try:
@@ -73,18 +66,19 @@ class InJob:
                     # What fails because the job is being interrupted is no result.
                     if signals.at_limit:
                         raise _TimeLimit from None
-                    if signals.ended:
+                    if signals.n_terminations:
                         raise _Stopped from None
                     raise
         except _TimeLimit:
             try:
-                signals.requeue()
+                signals.requeue(signal.SIGUSR2, None)
             except UncompletedJobError:
                 raise TaskError(
                     f"{self.task.title}: reached its time limit of {self.minutes} min {self.max_requeues + 1} times "
                     "and was not requeued again. What it finished is kept: run the same command again to go on, with "
                     f"a higher --timeout-min or --max-requeues (log: {self.task.log})"
                 ) from None
+            raise _Stopped from None  # another process of the job requeues it
 
     def checkpoint(self) -> Any:
         """What submitit requeues."""
@@ -107,7 +101,7 @@ def _handlers(signals: _Signals, patience_s: int) -> Iterator[None]:
     bypass = signal.getsignal(signal.SIGTERM)
 
     def before_limit(number: int, frame: Any) -> None:
-        if os.getpid() != ours or signals.at_limit:
+        if os.getpid() != ours or signals.at_limit or not callable(signals.requeue):
             return
         signals.at_limit = True
         # A library may swallow what is raised here, and saving may take longer than there is time.
@@ -116,14 +110,14 @@ def _handlers(signals: _Signals, patience_s: int) -> Iterator[None]:
 
     def out_of_patience(number: int, frame: Any) -> None:
         with suppress(UncompletedJobError):
-            signals.requeue()
+            signals.requeue(number, frame)
 
     def terminate(number: int, frame: Any) -> None:
-        signals.ended += 1
+        signals.n_terminations += 1
         if os.getpid() != ours:
             # The first is SLURM's, to the whole job, which goes on until it is requeued or killed; the second is from
             # the process that forked this one.
-            if signals.ended > 1:
+            if signals.n_terminations > 1:
                 os._exit(128 + number)
         elif os.environ.get("SUBMITIT_EXECUTOR") == "local":
             raise _Stopped

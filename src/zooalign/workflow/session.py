@@ -200,6 +200,13 @@ def item_of(rule: str, wildcards: Mapping[str, str]) -> Item | None:
     return Item("make_tables", (table,)) if "make_table_" in rule else None
 
 
+def is_interrupted(scheduler: Any) -> bool:
+    """Whether Snakemake's scheduler stopped before all that could run had run: Ctrl-C, SIGTERM, no --keep-going."""
+    # Ctrl-C leaves jobs that run or, while the next ones are selected, could run.
+    left = scheduler.running or (scheduler.open_jobs and not scheduler._executor_error)
+    return bool(left or scheduler._user_kill or not scheduler.keepgoing)
+
+
 def end(
     work: Work, failed: bool, items: Iterable[Item | None], interrupted: bool, folder: str, whole: bool = False
 ) -> None:
